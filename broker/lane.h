@@ -1,0 +1,93 @@
+/*
+ * Lane, client: the broker's side of one client thread's lane and of the session that owns it.
+ * Runs on:    made and freed on the control thread; between MAIL_LANE_ATTACH and MAIL_LANE_CLOSED
+ *             (MAIL_CLIENT_ATTACH and MAIL_CLIENT_CLOSED) the members marked "engine" belong to the
+ *             engine alone; the others do not change in that time.
+ * Trust:      the lane's memory is the client's; head and cq_tail here are the engine's own.
+ */
+#ifndef TUSK_BROKER_LANE_H
+#define TUSK_BROKER_LANE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "broker/io.h"
+#include "broker/list.h"
+#include "broker/mail.h"
+#include "shm/lane.h"
+#include "shm/ledger.h"
+
+/* Why a lane is not looked at although it may hold submissions. */
+enum lane_state {
+    LANE_PARKED = 0,  /* empty when last seen; its socket wakes it */
+    LANE_ACTIVE = 1,  /* polled */
+    LANE_BLOCKED = 2, /* its next submission waits for a resource, see `blocked_on` */
+    LANE_CLOSED = 3,  /* detached or being so */
+};
+
+struct client {
+    /* Control thread, before MAIL_CLIENT_ATTACH. */
+    uint64_t session_id;
+    pid_t pid;
+    uid_t uid;
+    struct mail attach_mail;
+    struct mail close_mail;
+    struct mail pins_mail;
+    int pins_fd; /* -1 until MAIL_PINS_ATTACH */
+    void *session;
+
+    /* Engine. */
+    struct list_node clients; /* in engine.clients */
+    struct list lanes;        /* of struct lane.siblings */
+    struct list topic_refs;   /* of struct topic_ref */
+    struct list_node readers; /* in engine.readers, once it has pins */
+    struct mail closed_mail;
+    struct mail hostile_mail;
+    char hostile[120]; /* what it did, in words; "" = nothing */
+    bool closing;
+};
+
+struct lane {
+    /* Control thread, before MAIL_LANE_ATTACH. */
+    uint64_t lane_id;
+    struct lane_map map;
+    struct lane_record_shm *record; /* in the ledger */
+    int socket;                     /* the broker's end of the socketpair */
+    struct client *client;
+    struct mail attach_mail;
+    struct mail close_mail;
+
+    /* Engine. */
+    struct mail closed_mail;
+    struct list_node siblings; /* in client.lanes */
+    struct list_node queue;    /* in the list of its state */
+    enum lane_state state;
+    bool closing;
+    bool watch_removed;
+    struct io_watch watch;
+
+    uint64_t head;           /* SQ bytes taken */
+    uint64_t head_published; /* ... as the client knows */
+    uint64_t cq_tail;        /* completions posted */
+    uint64_t cq_tail_published;
+    uint64_t cq_head_seen;   /* the client's cq_head, as last loaded */
+    uint32_t pending_count;  /* submissions accepted whose completion is still due */
+    int32_t failed;          /* first failure of a submission without completion; 0 = none */
+    struct list pending;     /* of struct pending.siblings */
+    struct pending *durable_wait; /* at most one */
+    struct list fetched;     /* chunks held until their completions are reaped */
+    struct list_node dirty;  /* in engine.publish_list: something to publish or wake */
+    bool publish_due;
+    uint64_t idle_since_ns;
+};
+
+/* Control thread. Makes the memfd, the socketpair and the mapping; *lane_fd and *client_socket are
+ * the caller's, to be handed to the client. 0 or -errno. */
+int lane_new(struct lane **lane, struct client *client, uint64_t lane_id, uint64_t sq_bytes,
+             struct lane_record_shm *record, int *lane_fd, int *client_socket);
+
+/* Control thread, after MAIL_LANE_CLOSED or MAIL_CLIENT_CLOSED: unmaps, closes, frees. */
+void lane_free(struct lane *lane);
+
+#endif

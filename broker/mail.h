@@ -1,0 +1,41 @@
+/*
+ * Mail: what the control thread and an engine say to each other. Posted to a mailbox (mailbox.h);
+ * the sender gives the subject away until it is mailed back as named here.
+ * Control thread to engine:
+ *   MAIL_CLIENT_ATTACH  a welcomed session's struct client; before any of its lanes
+ *   MAIL_LANE_ATTACH    a new struct lane of an attached client
+ *   MAIL_LANE_CLOSE     take what the lane has published, then mail MAIL_LANE_CLOSED
+ *   MAIL_PINS_ATTACH    client->pins_fd is set: look at it when evicting
+ *   MAIL_CLIENT_CLOSE   close all its lanes as above, forget its pins and topics, then mail
+ *                       MAIL_CLIENT_CLOSED (no MAIL_LANE_CLOSED for those lanes)
+ *   MAIL_STOP           take what all lanes have published, flush, end
+ * Engine to control thread:
+ *   MAIL_LANE_CLOSED    nothing of the engine refers to the lane any more
+ *   MAIL_CLIENT_CLOSED  nothing of the engine refers to the client or its lanes any more
+ *   MAIL_CLIENT_HOSTILE client->hostile says what it did: close its session
+ *   MAIL_ENGINE_STOPPED the engine has ended after MAIL_STOP, subject: its struct engine
+ */
+#ifndef TUSK_BROKER_MAIL_H
+#define TUSK_BROKER_MAIL_H
+
+enum mail_kind {
+    MAIL_CLIENT_ATTACH = 1,
+    MAIL_LANE_ATTACH,
+    MAIL_LANE_CLOSE,
+    MAIL_PINS_ATTACH,
+    MAIL_CLIENT_CLOSE,
+    MAIL_STOP,
+    MAIL_LANE_CLOSED,
+    MAIL_CLIENT_CLOSED,
+    MAIL_CLIENT_HOSTILE,
+    MAIL_ENGINE_STOPPED,
+};
+
+/* Embedded in its subject, so that posting never allocates: one for each kind in flight. */
+struct mail {
+    struct mail *next;
+    enum mail_kind kind;
+    void *subject;
+};
+
+#endif

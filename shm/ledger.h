@@ -1,0 +1,100 @@
+/*
+ * Ledger: what a restarted broker needs to go on exactly where the killed one stopped. Shared
+ * memory that only brokers map.
+ * Runs on:    the engine that owns the lane's store.
+ * Invariants: intent.valid is INTENT_NONE, INTENT_VALID (the unit's topic part may be missing) or
+ *             INTENT_APPLIED (a restart has applied the topic part; the lane part is still due).
+ * Ordering:   the steps of one unit, each a release store with a compiler fence between (the
+ *             reader is the next broker, after this one's death, so program order is what counts):
+ *   [J1] frames complete -> intent fields -> intent.valid
+ *   [J2] intent.valid -> topic tail and seq in the directory
+ *   [J3] topic published -> completions in the CQ
+ *   [J4] completions -> ledger head and CQ tail -> intent.valid = INTENT_NONE
+ *   [J5] ledger -> head and CQ tail published to the client
+ */
+#ifndef TUSK_SHM_LEDGER_H
+#define TUSK_SHM_LEDGER_H
+
+#include <stdalign.h>
+#include <stdint.h>
+
+#include "shm/atom.h"
+#include "shm/directory.h"
+#include "shm/layout.h"
+
+#define LEDGER_MAGIC UINT64_C(0x52474c204b535554) /* "TUSK LGR" */
+
+enum intent_state { INTENT_NONE = 0, INTENT_VALID = 1, INTENT_APPLIED = 2 };
+
+/* One unit of one lane, made final: a redo record. */
+struct intent {
+    uint64_t head;     /* the lane's SQ head after the unit */
+    uint64_t cq_tail;  /* the lane's CQ tail after the unit */
+    uint64_t position; /* the topic's tail after the unit */
+    uint64_t first_seq;
+    uint32_t topic; /* descriptor index */
+    uint32_t count; /* entries: the topic's next seq is first_seq + count */
+    int32_t error;  /* what every completion of the unit says, when not 0 */
+};
+
+/* A lane's record: two cache lines. */
+struct lane_record_shm {
+    alignas(WRITER_STRIDE) struct atom lane_id; /* 0: not in use */
+    struct atom head;    /* SQ bytes taken for good */
+    struct atom cq_tail; /* completions posted for good */
+    struct atom session_id;
+    struct atom token; /* presented when the lane is handed back */
+    struct atom pid;   /* of the client, with its start time: pins and death */
+    struct atom start_time;
+    struct atom reserved;
+
+    struct atom intent_valid; /* enum intent_state */
+    struct atom intent_head;
+    struct atom intent_cq_tail;
+    struct atom intent_position;
+    struct atom intent_first_seq;
+    struct atom intent_topic_count; /* topic | count << 32 */
+    struct atom intent_error;
+    struct atom intent_reserved;
+};
+LAYOUT_SIZE(struct lane_record_shm, 128);
+LAYOUT_AT(struct lane_record_shm, intent_valid, 64);
+
+struct ledger_shm {
+    uint64_t magic;
+    uint64_t digest;
+    uint64_t bytes;
+    uint64_t lanes_max;
+    uint64_t epoch;
+    uint64_t reserved[11];
+    /* lanes_max records follow */
+};
+LAYOUT_SIZE(struct ledger_shm, 128);
+
+uint64_t ledger_bytes(uint64_t lanes_max);
+void ledger_format(struct ledger_shm *ledger, uint64_t lanes_max, uint64_t epoch);
+/* 0 or -EPROTO. */
+int ledger_check(const struct ledger_shm *ledger, uint64_t bytes);
+
+static inline struct lane_record_shm *ledger_lane(struct ledger_shm *ledger, uint32_t index)
+{
+    return (struct lane_record_shm *)(ledger + 1) + index;
+}
+
+/* Step 2 of a unit: the record is complete, then valid. */
+void intent_write(struct lane_record_shm *record, const struct intent *intent);
+
+/* Step 5 of a unit: the lane's indices are the unit's, then the record ends. */
+void intent_finish(struct lane_record_shm *record, uint64_t head, uint64_t cq_tail);
+
+/* A copy of a record that is INTENT_VALID or INTENT_APPLIED; returns its state. */
+enum intent_state intent_read(const struct lane_record_shm *record, struct intent *intent);
+
+/*
+ * What a restarted broker does first with every record: applies the topic's part of a valid intent,
+ * once: tail = max(tail, the intent's), and marks it INTENT_APPLIED. Safe to repeat after a death
+ * at any step. The lane's part stays until the lane is handed back.
+ */
+void intent_redo_topic(struct lane_record_shm *record, struct directory_shm *directory);
+
+#endif
