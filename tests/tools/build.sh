@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Configures and builds one preset below build/: build.sh PRESET [TARGET...]
+# Quiet when it works; when it doesn't, the whole log is shown.
+. "$(dirname "$0")/common.sh"
+
+(($#)) || die 64 "usage: build.sh PRESET [TARGET...]"
+preset=$1
+shift
+
+build_dir=$root/build/$preset
+log=$build_dir/build.log
+mkdir -p "$build_dir"
+
+say "Building $preset in build/$preset"
+if ! (cd "$root" && cmake --preset "$preset" &&
+    cmake --build "$build_dir" --parallel "$jobs" ${1:+--target "$@"}) >"$log" 2>&1; then
+    cat "$log" >&2
+    die 70 "building the preset $preset failed; the log above is build/$preset/build.log"
+fi
