@@ -71,13 +71,13 @@ struct lane {
     uint64_t head_published; /* ... as the client knows */
     uint64_t cq_tail;        /* completions posted */
     uint64_t cq_tail_published;
-    uint64_t cq_head_seen;   /* the client's cq_head, as last loaded */
-    uint32_t pending_count;  /* submissions accepted whose completion is still due */
-    int32_t failed;          /* first failure of a submission without completion; 0 = none */
-    struct list pending;     /* of struct pending.siblings */
+    uint64_t cq_head_seen;        /* the client's cq_head, as last loaded */
+    uint32_t pending_count;       /* submissions accepted whose completion is still due */
+    int32_t failed;               /* first failure of a submission without completion; 0 = none */
+    struct list pending;          /* of struct pending.siblings */
     struct pending *durable_wait; /* at most one */
-    struct list fetched;     /* chunks held until their completions are reaped */
-    struct list_node dirty;  /* in engine.publish_list: something to publish or wake */
+    struct list fetched;          /* chunks held until their completions are reaped */
+    struct list_node dirty;       /* in engine.publish_list: something to publish or wake */
     bool publish_due;
     uint64_t idle_since_ns;
 };

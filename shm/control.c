@@ -1,5 +1,4 @@
 /* Control: see control.h. */
-#define _GNU_SOURCE
 #include "shm/control.h"
 
 #include <errno.h>
@@ -28,8 +27,7 @@ void control_begin(union control_message *message, enum control_kind kind, size_
     };
 }
 
-int control_send(int socket, const union control_message *message, const int *fds,
-                 size_t fd_count)
+int control_send(int socket, const union control_message *message, const int *fds, size_t fd_count)
 {
     ensure(fd_count <= CONTROL_FDS_MAX);
     struct iovec part = {.iov_base = (void *)(uintptr_t)message, .iov_len = message->header.bytes};
@@ -153,8 +151,8 @@ int control_receive(int socket, union control_message *message, int *fds, size_t
     }
     const size_t found = fd_count > 0 ? ancillary_take(&envelope, fds, fd_count) : 0;
     const int cut = MSG_TRUNC | (fd_count > 0 ? MSG_CTRUNC : 0);
-    const int error = (envelope.msg_flags & cut) != 0 ? -EPROTO
-                                                      : control_check(message, (size_t)received);
+    const int error =
+        (envelope.msg_flags & cut) != 0 ? -EPROTO : control_check(message, (size_t)received);
     if (error != 0 || (found != fd_count && message->header.kind != CONTROL_ERROR)) {
         fds_drop(fds, fd_count);
         return error != 0 ? error : -EPROTO;

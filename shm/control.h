@@ -93,8 +93,7 @@ void control_begin(union control_message *message, enum control_kind kind, size_
  * Sends a message with `fds` (fd_count of them, which stay the caller's). Does not block:
  * 0, -EAGAIN when the socket is full, -EPIPE when the peer is gone, or another -errno.
  */
-int control_send(int socket, const union control_message *message, const int *fds,
-                 size_t fd_count);
+int control_send(int socket, const union control_message *message, const int *fds, size_t fd_count);
 
 /*
  * Receives one message and checks its header and that it is long enough for its kind.

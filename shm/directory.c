@@ -21,8 +21,8 @@ static struct directory_header_shm header_make(const struct directory_geometry *
         header.counters_offset + header.counters_max * sizeof(struct counter_shm);
     header.topics_offset =
         align_up(header.stamps_offset + header.units * sizeof(struct atom), WRITER_STRIDE);
-    header.bytes = align_up(
-        header.topics_offset + header.topics_max * sizeof(struct topic_shm), BLOCK_BYTES);
+    header.bytes =
+        align_up(header.topics_offset + header.topics_max * sizeof(struct topic_shm), BLOCK_BYTES);
     return header;
 }
 

@@ -51,10 +51,10 @@ struct directory_header_shm {
     uint64_t units;         /* of small_chunk_bytes(chunk_bytes) in the arena */
     uint64_t counters_max;
     uint64_t counters_offset;
-    uint64_t epoch;       /* unique for each start of a broker */
-    uint64_t pid;         /* the broker's */
-    uint64_t sync_each;   /* 1 under the schedule `each` */
-    uint64_t strict;      /* 1: the namespace's consistency is strictly-at-once */
+    uint64_t epoch;     /* unique for each start of a broker */
+    uint64_t pid;       /* the broker's */
+    uint64_t sync_each; /* 1 under the schedule `each` */
+    uint64_t strict;    /* 1: the namespace's consistency is strictly-at-once */
     uint64_t persist_every;
 };
 LAYOUT_SIZE(struct directory_header_shm, 128);
@@ -65,8 +65,8 @@ struct directory_shm {
     alignas(WRITER_STRIDE) struct atom durable_flush; /* number of the last durable flush */
 
     alignas(WRITER_STRIDE) struct atom state; /* enum broker_state */
-    struct atom fenced;         /* 0, or the errno that fenced the store */
-    struct atom arena_short;    /* 1: ring your lane after an unpin */
+    struct atom fenced;                       /* 0, or the errno that fenced the store */
+    struct atom arena_short;                  /* 1: ring your lane after an unpin */
     struct atom client_fences;  /* 1: membarrier is refused, clients fence themselves */
     struct atom topics_used;    /* descriptors below this index have been used */
     struct atom topics_version; /* raised whenever a topic appears or disappears */

@@ -17,11 +17,11 @@ _Noreturn void ensure_failed(const char *file, int line, const char *condition);
         }                                                                                          \
     } while (0)
 
-/* Costly checks, in debug builds only. */
-#ifdef NDEBUG
-#define audit(condition) ((void)sizeof(condition))
-#else
+/* Costly checks, in builds with TUSK_AUDIT only. */
+#ifdef TUSK_AUDIT
 #define audit(condition) ensure(condition)
+#else
+#define audit(condition) ((void)sizeof(condition))
 #endif
 
 #endif

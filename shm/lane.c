@@ -1,5 +1,4 @@
 /* Lane: see lane.h. */
-#define _GNU_SOURCE
 #include "shm/lane.h"
 
 #include <errno.h>
@@ -43,8 +42,7 @@ int lane_create(uint64_t lane_id, uint64_t sq_bytes)
     if (fd < 0) {
         return -errno;
     }
-    if (ftruncate(fd, (off_t)header.bytes) != 0 ||
-        fallocate(fd, 0, 0, (off_t)header.bytes) != 0) {
+    if (ftruncate(fd, (off_t)header.bytes) != 0 || fallocate(fd, 0, 0, (off_t)header.bytes) != 0) {
         return -errno;
     }
     const ssize_t written = pwrite(fd, &header, sizeof header, 0);

@@ -56,7 +56,7 @@ void intent_finish(struct lane_record_shm *record, uint64_t head, uint64_t cq_ta
 
 enum intent_state intent_read(const struct lane_record_shm *record, struct intent *intent)
 {
-    const uint64_t state = atom_load_acquire(&record->intent_valid); /* [J1] acquire */
+    const uint64_t state = atom_load_acquire(&record->intent_valid);             /* [J1] acquire */
     const uint64_t topic_count = atom_load_relaxed(&record->intent_topic_count); /* after it */
     intent->head = atom_load_relaxed(&record->intent_head);
     intent->cq_tail = atom_load_relaxed(&record->intent_cq_tail);
@@ -80,8 +80,8 @@ void intent_redo_topic(struct lane_record_shm *record, struct directory_shm *dir
         if (atom_load_relaxed(&topic->tail_position) < intent.position) { /* sole writer */
             atom_store_release(&topic->tail_position, intent.position);
         }
-        if (atom_load_relaxed(&topic->next_seq) < next_seq) {   /* sole writer */
-            atom_store_release(&topic->next_seq, next_seq); /* [T1] release */
+        if (atom_load_relaxed(&topic->next_seq) < next_seq) { /* sole writer */
+            atom_store_release(&topic->next_seq, next_seq);   /* [T1] release */
         }
     }
     fence_compiler();

@@ -40,8 +40,8 @@ struct intent {
 /* A lane's record: two cache lines. */
 struct lane_record_shm {
     alignas(WRITER_STRIDE) struct atom lane_id; /* 0: not in use */
-    struct atom head;    /* SQ bytes taken for good */
-    struct atom cq_tail; /* completions posted for good */
+    struct atom head;                           /* SQ bytes taken for good */
+    struct atom cq_tail;                        /* completions posted for good */
     struct atom session_id;
     struct atom token; /* presented when the lane is handed back */
     struct atom pid;   /* of the client, with its start time: pins and death */

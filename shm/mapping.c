@@ -1,5 +1,4 @@
 /* Mapping: see mapping.h. */
-#define _GNU_SOURCE
 #include "shm/mapping.h"
 
 #include <errno.h>

@@ -66,12 +66,12 @@ enum submission_flag {
 };
 
 struct submission_shm {
-    uint32_t bytes;     /* of the body behind this header */
-    uint16_t kind;      /* enum submission_kind */
-    uint16_t flags;     /* enum submission_flag */
-    uint32_t topic;     /* descriptor index */
+    uint32_t bytes;       /* of the body behind this header */
+    uint16_t kind;        /* enum submission_kind */
+    uint16_t flags;       /* enum submission_flag */
+    uint32_t topic;       /* descriptor index */
     uint32_t incarnation; /* low bits of the descriptor's incarnation when it was opened */
-    uint64_t user_data; /* copied into the completion */
+    uint64_t user_data;   /* copied into the completion */
     uint64_t arg;
 };
 LAYOUT_SIZE(struct submission_shm, 32);
@@ -96,8 +96,8 @@ LAYOUT_SIZE(struct batch_item_shm, 8);
 
 struct claim_request_shm {
     uint32_t entries_max;
-    uint32_t chunks_max;     /* the claim ends where it would touch one more */
-    uint32_t persist_every;  /* at-least-once: at most so many entries are repeated; 0 acts as 1 */
+    uint32_t chunks_max;    /* the claim ends where it would touch one more */
+    uint32_t persist_every; /* at-least-once: at most so many entries are repeated; 0 acts as 1 */
     uint32_t reserved;
 };
 LAYOUT_SIZE(struct claim_request_shm, 16);

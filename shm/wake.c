@@ -1,5 +1,4 @@
 /* Wake: see wake.h. */
-#define _GNU_SOURCE
 #include "shm/wake.h"
 
 #include <errno.h>
@@ -7,6 +6,10 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#ifdef TUSK_TSAN
+AO_t fence_word_tsan;
+#endif
 
 static int membarrier(int command)
 {

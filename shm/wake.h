@@ -45,7 +45,7 @@ static inline void wake_fence_client(bool client_fences)
 /* Client: after lane_publish, must the socket be rung? */
 static inline bool wake_engine_parked(const struct lane_map *map, bool client_fences)
 {
-    wake_fence_client(client_fences);                       /* [W2] */
+    wake_fence_client(client_fences);                 /* [W2] */
     return atom_load_relaxed(&map->shm->parked) != 0; /* ordered by [W2] */
 }
 
