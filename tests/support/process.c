@@ -1,0 +1,80 @@
+/*
+ * Process: see process.h.
+ * Runs on:    anywhere.
+ * Not here:   see process.h.
+ */
+#include "tests/support/process.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/support/check.h"
+
+static uint64_t entries_of(pid_t pid, const char *what)
+{
+    char path[64];
+    uint64_t count = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, what);
+    DIR *directory = opendir(path);
+    check_say(directory != NULL, "cannot read %s: %m", path);
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+        count += entry->d_name[0] != '.';
+    }
+    (void)closedir(directory);
+    /* one's own look at itself is not counted */
+    return pid == getpid() && strcmp(what, "fd") == 0 ? count - 1 : count;
+}
+
+static FILE *proc_open(pid_t pid, const char *what)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, what);
+    FILE *file = fopen(path, "re");
+    check_say(file != NULL, "cannot read %s: %m", path);
+    return file;
+}
+
+struct process_counts process_count(pid_t pid)
+{
+    struct process_counts counts = {
+        .fds = entries_of(pid, "fd"),
+        .threads = entries_of(pid, "task"),
+    };
+    char line[1024];
+    FILE *maps = proc_open(pid, "maps");
+    while (fgets(line, sizeof line, maps) != NULL) {
+        uint64_t begin = 0;
+        uint64_t end = 0;
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64, &begin, &end) == 2) {
+            counts.mappings++;
+            counts.mapped_bytes += end - begin;
+        }
+    }
+    (void)fclose(maps);
+    FILE *stat = proc_open(pid, "stat");
+    check(fgets(line, sizeof line, stat) != NULL);
+    (void)fclose(stat);
+    uint64_t user = 0;
+    uint64_t system = 0;
+    const char *fields = strrchr(line, ')');
+    check(fields != NULL);
+    check(sscanf(fields, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64,
+                 &user, &system) == 2);
+    counts.cpu_ms = (user + system) * 1000U / (uint64_t)sysconf(_SC_CLK_TCK);
+    return counts;
+}
+
+uint64_t process_signals_caught(pid_t pid)
+{
+    char line[256];
+    uint64_t mask = 0;
+    FILE *status = proc_open(pid, "status");
+    while (fgets(line, sizeof line, status) != NULL) {
+        (void)sscanf(line, "SigCgt: %" SCNx64, &mask);
+    }
+    (void)fclose(status);
+    return mask;
+}

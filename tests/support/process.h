@@ -1,0 +1,27 @@
+/*
+ * Process: what a process holds, counted from /proc.
+ * Runs on:    anywhere.
+ * Invariants: a count is a look at one moment; tests wait for it to come back to a baseline.
+ * Trust:      the kernel.
+ * Not here:   starting and ending processes (tuskd.h, clients.h, program.h).
+ */
+#ifndef TUSK_TESTS_SUPPORT_PROCESS_H
+#define TUSK_TESTS_SUPPORT_PROCESS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct process_counts {
+    uint64_t fds;
+    uint64_t threads;
+    uint64_t mappings;
+    uint64_t mapped_bytes; /* of address space */
+    uint64_t cpu_ms;       /* used so far, user and system */
+};
+
+struct process_counts process_count(pid_t pid);
+
+/* Signals whose handler isn't the default one, as a mask (bit n-1: signal n). */
+uint64_t process_signals_caught(pid_t pid);
+
+#endif
