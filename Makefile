@@ -1,0 +1,41 @@
+# The front door: drives CMake. The work is done by the scripts in tests/tools.
+tools := tests/tools
+benches := bench-writes bench-reads bench-latency bench-fsync bench-scaling
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test $(benches) install format lint clean
+
+help:
+	@echo 'make demo           see it work: producers and consumers over a broker of their own'
+	@echo 'make test           every suite and check; ends with one line of counts'
+	@echo 'make bench-writes   appends per second        make bench-reads    reads per second'
+	@echo 'make bench-latency  append to acknowledged    make bench-fsync    durable appends'
+	@echo 'make bench-scaling  throughput by processes'
+	@echo '  variables: FSYNC PROCS THREADS TOPICS SIZE BATCH DURATION BACKEND CONSUMERS IDLE'
+	@echo 'make install        PREFIX=/usr/local DESTDIR='
+	@echo 'make format, lint   clang-format in place; cppcheck and clang-tidy'
+	@echo 'make clean          remove build/'
+
+demo:
+	@$(tools)/demo.sh
+
+test:
+	@$(tools)/run-tests.sh
+
+$(benches): bench-%:
+	@$(tools)/bench.sh $*
+
+install:
+	@$(tools)/install-deps.sh build
+	@$(tools)/build.sh release
+	@cmake --install build/release $(if $(PREFIX),--prefix '$(PREFIX)')
+
+format:
+	@$(tools)/format.sh
+
+lint:
+	@$(tools)/install-deps.sh test
+	@$(tools)/lint.sh
+
+clean:
+	rm -rf build

@@ -1,0 +1,210 @@
+#!/usr/bin/env bash
+# make test: every suite and check, one after the other: run-tests.sh [PHASE...]
+#
+# Phases, all by default: release asan tsan models checks.
+# Counts test cases: those of Criterion programs one by one (from their TAP files), other programs,
+# models and checks as one each. A skip that tests/expected-skips doesn't name is a failure.
+# Logs of what failed stay in build/test-logs. The last line is "N passed, N failed[, N skipped]".
+. "$(dirname "$0")/common.sh"
+
+logs=$root/build/test-logs
+passed=0
+failed=0
+skipped=0
+
+# count PHASE NAME pass|fail|skip
+count() {
+    case $3 in
+    pass) passed=$((passed + 1)) ;;
+    skip)
+        if grep -qxF -- "$2" <(sed 's/[[:space:]]*#.*//' "$root/tests/expected-skips"); then
+            skipped=$((skipped + 1))
+        else
+            failed=$((failed + 1))
+            say "  UNEXPECTED SKIP $1: $2"
+        fi
+        ;;
+    *)
+        failed=$((failed + 1))
+        say "  FAILED $1: $2"
+        ;;
+    esac
+}
+
+phase_begin() {
+    phase=$1
+    phase_started=$SECONDS
+    phase_before=("$passed" "$failed" "$skipped")
+}
+
+phase_end() {
+    say "$phase: $((passed - phase_before[0])) passed, $((failed - phase_before[1])) failed," \
+        "$((skipped - phase_before[2])) skipped in $((SECONDS - phase_started)) s"
+}
+
+# Reads CTest's JUnit file: "NAME pass|fail|skip" for each test.
+junit_results() {
+    sed -e 's/&lt;/</g; s/&gt;/>/g; s/&quot;/"/g; s/&amp;/\&/g' "$1" | awk '
+        match($0, /<testcase name="[^"]*"/) {
+            name = substr($0, RSTART + 16, RLENGTH - 17)
+            status = $0
+            sub(/.* status="/, "", status)
+            sub(/".*/, "", status)
+            if (status == "run")
+                print name, "pass"
+            else if (status != "notrun")
+                print name, "fail"
+            next
+        }
+        name != "" && status == "notrun" && /<skipped / {
+            print name, (/SKIP_RETURN_CODE/ ? "skip" : "fail")
+            status = ""
+        }'
+}
+
+# Reads a TAP file: "CASE pass|fail|skip" for each case.
+tap_results() {
+    awk '
+        /^(not )?ok / {
+            result = /^not / ? "fail" : (/# SKIP/ ? "skip" : "pass")
+            sub(/^(not )?ok [0-9]* ?- /, "")
+            sub(/ .*/, "")
+            print $0, result
+        }' "$1"
+}
+
+# One test's part of CTest's log.
+test_log() {
+    awk -v wanted="$2" '
+        /^[0-9]+\/[0-9]+ Test: / { inside = ($0 == $1 " Test: " wanted) }
+        inside' "$1"
+}
+
+# ctest_count PRESET NAME RESULT: counts one CTest test, by its cases if it wrote any.
+ctest_count() {
+    local preset=$1 name=$2 result=$3 tap=$root/build/$1/tests/$2.tap cases='' case_name
+    [[ -s $tap ]] && cases=$(tap_results "$tap")
+    if [[ $result == fail ]]; then
+        test_log "$root/build/$preset/Testing/Temporary/LastTest.log" "$name" \
+            >"$logs/$preset-$name.log"
+        if [[ $'\n'$cases$'\n' != *" fail"$'\n'* ]]; then
+            count "$preset" "$name (did not end well)" fail
+        fi
+        say "  log: build/test-logs/$preset-$name.log"
+    fi
+    if [[ -z $cases ]]; then
+        [[ $result == fail ]] || count "$preset" "$name" "$result"
+        return
+    fi
+    while read -r case_name result; do
+        count "$preset" "$name::$case_name" "$result"
+    done <<<"$cases"
+}
+
+# suite PRESET: builds it and runs its CTest tests.
+suite() {
+    local preset=$1 dir=$root/build/$1 name result
+    phase_begin "$preset"
+    if ! "$root/tests/tools/build.sh" "$preset" 2>"$logs/$preset-build.log"; then
+        tail -n 30 "$logs/$preset-build.log"
+        count "$preset" "build (log: build/test-logs/$preset-build.log)" fail
+        phase_end
+        return
+    fi
+    rm -f "$logs/$preset-build.log" "$dir"/tests/*.tap "$dir/results.xml"
+    ctest --test-dir "$dir" --parallel "$jobs" --no-tests=error \
+        --output-junit "$dir/results.xml" >"$dir/ctest.log" 2>&1 || true
+    if [[ ! -s $dir/results.xml ]]; then
+        cp "$dir/ctest.log" "$logs/$preset-ctest.log"
+        count "$preset" "ctest (log: build/test-logs/$preset-ctest.log)" fail
+    else
+        while read -r name result; do
+            ctest_count "$preset" "$name" "$result"
+        done < <(junit_results "$dir/results.xml")
+    fi
+    phase_end
+}
+
+# check NAME COMMAND...: one command that must succeed.
+check() {
+    local name=$1 log
+    log=$logs/$phase-$1.log
+    shift
+    if "$@" >"$log" 2>&1; then
+        count "$phase" "$name" pass
+        rm -f "$log"
+    else
+        count "$phase" "$name" fail
+        tail -n 20 "$log"
+        say "  log: build/test-logs/${log##*/}"
+    fi
+}
+
+models() {
+    local script
+    phase_begin models
+    mkdir -p "$root/build/models"
+    while IFS= read -r script; do
+        check "$(basename "$(dirname "$script")")" env -C "$root/build/models" bash "$script"
+    done < <(find "$root/tests/model" -name run.sh | LC_ALL=C sort)
+    phase_end
+}
+
+checks() {
+    local tools=$root/tests/tools
+    phase_begin checks
+    check format "$tools/format.sh" --check
+    check layering "$tools/check-layering.sh"
+    check ordering "$tools/check-ordering.sh"
+    check lint "$tools/lint.sh"
+    phase_end
+}
+
+# Every process of this run carries its mark in its environment; none may outlive the tests.
+leftovers() {
+    local environment pid found=0
+    for environment in /proc/[0-9]*/environ; do
+        pid=${environment//[!0-9]/}
+        ((pid != $$ && pid != BASHPID)) || continue
+        if grep -qzxF "TUSK_TEST_RUN=$TUSK_TEST_RUN" "$environment" 2>/dev/null; then
+            say "  left running: $pid $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)"
+            kill -KILL "$pid" 2>/dev/null || true
+            found=1
+        fi
+    done
+    return "$found"
+}
+
+"$root/tests/tools/install-deps.sh" test
+
+rm -rf "$logs"
+mkdir -p "$logs"
+TMPDIR=$(mktemp -d /tmp/tusk-test.XXXXXX)
+TUSK_TEST_RUN=${TMPDIR##*.}-$$
+export TMPDIR TUSK_TEST_RUN
+unset TUSK_SOCKET TUSK_DATA_DIR TUSK_NAMESPACE TUSK_QUIET
+trap 'rm -rf "$TMPDIR"' EXIT
+
+for phase in "${@:-release asan tsan models checks}"; do
+    for step in $phase; do
+        case $step in
+        release | asan | tsan | dev) suite "$step" ;;
+        models | checks) "$step" ;;
+        *) die 64 "unknown phase '$step', expected release, asan, tsan, dev, models or checks" ;;
+        esac
+    done
+done
+
+phase_begin processes
+leftovers && count processes "nothing is left running" pass ||
+    count processes "nothing is left running" fail
+phase_end
+
+rmdir --ignore-fail-on-non-empty "$logs"
+say "All of it took $SECONDS s."
+if ((skipped)); then
+    say "$passed passed, $failed failed, $skipped skipped"
+else
+    say "$passed passed, $failed failed"
+fi
+((failed == 0))
