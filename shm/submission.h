@@ -30,8 +30,10 @@ enum submission_kind {
      * (cq_head passes it). -ENODATA: trimmed; -EAGAIN: nothing there yet; -EBADMSG: damaged. */
     SUBMIT_FETCH = 5,
     /* Claims entries for the group "default". arg: at most so many bytes of payload (at least one
-     * entry); bytes of body: struct claim_request. Completion: seq = first, value = its position,
-     * error >= 0: how many entries (0: caught up). */
+     * entry); body: struct claim_request_shm. Completion: seq = first, value = its position,
+     * error >= 0: how many entries (0: caught up). All chunks of the claim are in the arena and
+     * stay there, and in the topic, until this completion is reaped (cq_head passes it): the client
+     * pins them first. */
     SUBMIT_CLAIM = 6,
     /* Finds or makes the descriptor of a topic; the body is its name. Does not create the topic.
      * Completion: value = descriptor index, seq = incarnation. */
