@@ -146,7 +146,7 @@ models() {
     mkdir -p "$root/build/models"
     while IFS= read -r script; do
         check "$(basename "$(dirname "$script")")" env -C "$root/build/models" bash "$script"
-    done < <(find "$root/tests/model" -name run.sh | LC_ALL=C sort)
+    done < <(find "$root/tests" -path "*/model/*run.sh" | LC_ALL=C sort)
     phase_end
 }
 
