@@ -89,7 +89,7 @@ struct topic_shm {
     struct atom first_seq; /* published last */
     struct atom cursor_seq;
     struct atom cursor_exists; /* 1: the group "default" exists */
-    struct atom bytes;         /* of payload in the topic, first to tail */
+    /* What the topic holds, in bytes of log, is tail_position - first_position. */
 
     /* Rarely. */
     alignas(WRITER_STRIDE) struct atom state; /* enum topic_state */

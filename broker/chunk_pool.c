@@ -1,0 +1,260 @@
+/* Chunk pool: see chunk_pool.h. */
+#include "broker/chunk_pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "broker/lane.h"
+#include "shm/ensure.h"
+#include "shm/pins.h"
+
+enum {
+    PLACE_FULL = 0xffff,
+    /* Candidates of one eviction: one fence and one look at the pins serve them all. */
+    EVICTION_CANDIDATES = 32,
+};
+
+int pool_init(struct chunk_pool *pool, struct directory_shm *directory, void *arena)
+{
+    *pool = (struct chunk_pool){
+        .directory = directory,
+        .arena = arena,
+        .chunk_bytes = directory->header.chunk_bytes,
+        .units = (uint32_t)directory->header.units,
+        .partial = UNIT_NONE,
+        .next_stamp = 1,
+    };
+    pool->bigs = pool->units / SMALL_CHUNKS;
+    list_init(&pool->clean);
+    list_init(&pool->readers);
+    pool->used = calloc(pool->bigs, sizeof *pool->used);
+    pool->free_bigs = calloc(pool->bigs, sizeof *pool->free_bigs);
+    pool->pinned = calloc((pool->units + 63) / 64, sizeof *pool->pinned);
+    if (pool->used == NULL || pool->free_bigs == NULL || pool->pinned == NULL) {
+        return -ENOMEM;
+    }
+    for (uint32_t i = pool->bigs; i > 0; i--) {
+        pool->free_bigs[pool->free_big_count++] = i - 1;
+    }
+    return 0;
+}
+
+void pool_deinit(struct chunk_pool *pool)
+{
+    free(pool->used);
+    free(pool->free_bigs);
+    free(pool->pinned);
+}
+
+static void clean_add(struct chunk_pool *pool, struct chunk *chunk)
+{
+    list_push_back(&pool->clean, &chunk->clean);
+    pool->clean_count++;
+}
+
+static void clean_remove(struct chunk_pool *pool, struct chunk *chunk)
+{
+    if (list_linked(&chunk->clean)) {
+        list_remove(&chunk->clean);
+        pool->clean_count--;
+    }
+}
+
+static struct atom *stamp_of(const struct chunk_pool *pool, const struct chunk *chunk)
+{
+    return directory_stamp(pool->directory, chunk->unit);
+}
+
+/* A place with a free unit that is not wholly free, other than the current one. */
+static uint32_t partial_find(struct chunk_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->bigs; i++) {
+        const uint32_t place = (pool->partial_hint + i) % pool->bigs;
+        if (pool->used[place] != 0 && pool->used[place] != PLACE_FULL) {
+            pool->partial_hint = place;
+            return place;
+        }
+    }
+    return UNIT_NONE;
+}
+
+static uint32_t unit_take_big(struct chunk_pool *pool, bool system)
+{
+    const uint32_t reserve = system ? 0 : POOL_SYSTEM_BIGS;
+    if (pool->free_big_count <= reserve) {
+        return UNIT_NONE;
+    }
+    const uint32_t place = pool->free_bigs[--pool->free_big_count];
+    pool->used[place] = PLACE_FULL;
+    return place * SMALL_CHUNKS;
+}
+
+static uint32_t unit_take_small(struct chunk_pool *pool, bool system)
+{
+    if (pool->partial == UNIT_NONE || pool->used[pool->partial] == PLACE_FULL) {
+        pool->partial = partial_find(pool);
+    }
+    if (pool->partial == UNIT_NONE) {
+        const uint32_t unit = unit_take_big(pool, system);
+        if (unit == UNIT_NONE) {
+            return UNIT_NONE;
+        }
+        pool->partial = unit / SMALL_CHUNKS;
+        pool->used[pool->partial] = 0;
+    }
+    const uint32_t bit = (uint32_t)__builtin_ctz(~(uint32_t)pool->used[pool->partial]);
+    pool->used[pool->partial] |= (uint16_t)(1U << bit);
+    return pool->partial * SMALL_CHUNKS + bit;
+}
+
+static bool chunk_is_small(const struct chunk *chunk)
+{
+    return chunk->number < SMALL_CHUNKS;
+}
+
+static void unit_give(struct chunk_pool *pool, const struct chunk *chunk)
+{
+    const uint32_t place = chunk->unit / SMALL_CHUNKS;
+    if (chunk_is_small(chunk)) {
+        pool->used[place] &= (uint16_t) ~(1U << (chunk->unit % SMALL_CHUNKS));
+    } else {
+        pool->used[place] = 0;
+    }
+    if (pool->used[place] == 0) {
+        pool->free_bigs[pool->free_big_count++] = place;
+        if (pool->partial == place) {
+            pool->partial = UNIT_NONE;
+        }
+    }
+}
+
+/* Marks in pool->pinned what the sessions that read have pinned. */
+static void pins_collect(struct chunk_pool *pool)
+{
+    memset(pool->pinned, 0, (pool->units + 63) / 64 * sizeof *pool->pinned);
+    list_each(node, &pool->readers)
+    {
+        const struct client *client = list_entry(node, struct client, readers);
+        uint64_t pins[PINS_MAX];
+        const ssize_t bytes = pread(client->pins_fd, pins, sizeof pins, 0);
+        for (size_t i = 0; bytes > 0 && i < (size_t)bytes / sizeof pins[0]; i++) {
+            if (pins[i] != 0 && pins[i] <= pool->units) {
+                pool->pinned[(pins[i] - 1) / 64] |= UINT64_C(1) << ((pins[i] - 1) % 64);
+            }
+        }
+    }
+}
+
+static bool unit_pinned(const struct chunk_pool *pool, uint32_t unit)
+{
+    return (pool->pinned[unit / 64] >> (unit % 64) & 1) != 0;
+}
+
+/* The image is gone for everybody. A chunk that was trimmed meanwhile goes with it. */
+static void chunk_drop(struct chunk_pool *pool, struct chunk *chunk)
+{
+    atom_store_release(stamp_of(pool, chunk), 0);
+    if (chunk->topic != NULL) {
+        topic_unmap_chunk(chunk->topic->shm, chunk->number, chunk->unit);
+    }
+    unit_give(pool, chunk);
+    clean_remove(pool, chunk);
+    chunk->unit = UNIT_NONE;
+    chunk->state = CHUNK_COLD;
+    pool->evictions++;
+    if (chunk->topic == NULL) {
+        chunk_free(chunk);
+    }
+}
+
+/* Frees the images of up to EVICTION_CANDIDATES clean chunks that nobody has pinned; returns how
+ * many. */
+static uint32_t pool_evict(struct chunk_pool *pool)
+{
+    struct chunk *candidates[EVICTION_CANDIDATES];
+    uint32_t count = 0;
+    list_each(node, &pool->clean)
+    {
+        if (count == EVICTION_CANDIDATES) {
+            break;
+        }
+        struct chunk *chunk = list_entry(node, struct chunk, clean);
+        struct atom *stamp = stamp_of(pool, chunk);
+        atom_store_relaxed(stamp, atom_load_relaxed(stamp) | CHUNK_STAMP_EVICTING); /* sole writer */
+        candidates[count++] = chunk;
+    }
+    if (count == 0) {
+        return 0;
+    }
+    fence_full(); /* [P3] */
+    pins_collect(pool);
+    uint32_t freed = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct chunk *chunk = candidates[i];
+        if (unit_pinned(pool, chunk->unit)) {
+            struct atom *stamp = stamp_of(pool, chunk);
+            atom_store_release(stamp, atom_load_relaxed(stamp) & ~CHUNK_STAMP_EVICTING);
+            clean_remove(pool, chunk);
+            clean_add(pool, chunk);
+        } else {
+            chunk_drop(pool, chunk);
+            freed++;
+        }
+    }
+    return freed;
+}
+
+static uint32_t unit_take(struct chunk_pool *pool, const struct chunk *chunk, bool system)
+{
+    return chunk_is_small(chunk) ? unit_take_small(pool, system) : unit_take_big(pool, system);
+}
+
+enum pool_outcome pool_assign(struct chunk_pool *pool, struct chunk *chunk, bool system)
+{
+    ensure(chunk->unit == UNIT_NONE);
+    chunk->unit = unit_take(pool, chunk, system);
+    /* Every clean chunk gets one chance: what is pinned goes to the end of the list. */
+    for (uint32_t looked = 0; chunk->unit == UNIT_NONE && looked < pool->clean_count;) {
+        if (pool_evict(pool) > 0) {
+            chunk->unit = unit_take(pool, chunk, system);
+        } else {
+            looked += EVICTION_CANDIDATES;
+        }
+    }
+    return chunk->unit != UNIT_NONE ? POOL_OK : POOL_FULL;
+}
+
+void pool_show(struct chunk_pool *pool, struct chunk *chunk)
+{
+    chunk->state = CHUNK_RESIDENT;
+    chunk_stamp_set(stamp_of(pool, chunk), pool->next_stamp++);
+    topic_map_chunk(chunk->topic->shm, chunk->number, chunk->unit);
+}
+
+void pool_unassign(struct chunk_pool *pool, struct chunk *chunk)
+{
+    ensure(!list_linked(&chunk->clean));
+    unit_give(pool, chunk);
+    chunk->unit = UNIT_NONE;
+    chunk->state = CHUNK_COLD;
+}
+
+void pool_settle(struct chunk_pool *pool, struct chunk *chunk, bool clean)
+{
+    const bool evictable = clean && chunk->holds == 0 && chunk->state == CHUNK_RESIDENT;
+    if (!evictable) {
+        clean_remove(pool, chunk);
+    } else if (!list_linked(&chunk->clean)) {
+        clean_add(pool, chunk);
+    }
+}
+
+void pool_touch(struct chunk_pool *pool, struct chunk *chunk)
+{
+    if (list_linked(&chunk->clean)) {
+        clean_remove(pool, chunk);
+        clean_add(pool, chunk);
+    }
+}

@@ -1,0 +1,78 @@
+/*
+ * Chunk pool: the broker's manager of the arena: which unit holds which chunk's image, and which
+ * image goes when room is needed.
+ * Runs on:    the engine of the store.
+ * Invariants: a unit is S = C / 16 bytes; a big chunk takes 16 aligned units, a small one takes one;
+ *             a stamp is never given twice; only chunks that are resident, clean and not held are
+ *             in `clean`, the least recently used first.
+ * Ordering:   [P3] pool_evict(): the top bit of the candidates' stamps, then a full fence, then the
+ *             pins of all sessions that read; partner pin_take() (shm/pins.h).
+ * Not here:   reading and writing images (fetch.h, flush.h).
+ */
+#ifndef TUSK_BROKER_CHUNK_POOL_H
+#define TUSK_BROKER_CHUNK_POOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/list.h"
+#include "broker/topic.h"
+#include "shm/directory.h"
+
+struct chunk_pool {
+    struct directory_shm *directory;
+    unsigned char *arena;
+    uint64_t chunk_bytes;
+    uint32_t units;
+    uint32_t bigs;          /* big places: units / 16 */
+    uint16_t *used;         /* per big place: which of its 16 units are taken */
+    uint32_t *free_bigs;    /* stack of wholly free places */
+    uint32_t free_big_count;
+    uint32_t partial;       /* the place that small chunks are taken from, or UNIT_NONE */
+    uint32_t partial_hint;  /* where to look for another one */
+    uint64_t *pinned;       /* per unit one bit: scratch of an eviction */
+    uint64_t next_stamp;
+    struct list clean; /* of struct chunk.clean */
+    uint32_t clean_count;
+    struct list readers; /* of struct client.readers */
+    uint64_t evictions;
+};
+
+/* The pool keeps so many big places for the system topic alone, so that what frees space can always
+ * be recorded. */
+enum { POOL_SYSTEM_BIGS = 2 };
+
+enum pool_outcome { POOL_OK = 0, POOL_FULL = 1 };
+
+int pool_init(struct chunk_pool *pool, struct directory_shm *directory, void *arena);
+void pool_deinit(struct chunk_pool *pool);
+
+/* Gives the chunk a unit (evicting clean images where needed): POOL_OK or POOL_FULL. Its contents
+ * are whatever was there; the chunk is not visible to readers before pool_show(). */
+enum pool_outcome pool_assign(struct chunk_pool *pool, struct chunk *chunk, bool system);
+
+/* The image is complete as far as published positions say: readers may find and pin it. */
+void pool_show(struct chunk_pool *pool, struct chunk *chunk);
+
+/* Takes a unit back that no reader can have pinned: its image was never shown. */
+void pool_unassign(struct chunk_pool *pool, struct chunk *chunk);
+
+/* The chunk may go, or may not; `clean` says whether its image is wholly on disk. */
+void pool_settle(struct chunk_pool *pool, struct chunk *chunk, bool clean);
+
+/* The chunk was used: it goes last among the clean ones. */
+void pool_touch(struct chunk_pool *pool, struct chunk *chunk);
+
+static inline unsigned char *pool_image(const struct chunk_pool *pool, const struct chunk *chunk)
+{
+    return pool->arena + (uint64_t)chunk->unit * small_chunk_bytes(pool->chunk_bytes);
+}
+
+/* Where a position of this chunk lies in the arena. */
+static inline unsigned char *pool_at(const struct chunk_pool *pool, const struct chunk *chunk,
+                                     uint64_t position)
+{
+    return pool_image(pool, chunk) + (position - chunk_start(chunk->number, pool->chunk_bytes));
+}
+
+#endif

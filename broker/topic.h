@@ -1,0 +1,122 @@
+/*
+ * Topic, chunk: the engine's own state of one topic and of the chunks of its log.
+ * Runs on:    the engine of the topic's store.
+ * Invariants: first_position <= durable_position <= tail_position; chunks[] holds the chunks
+ *             first_chunk .. first_chunk + chunk_count - 1 without a gap, the one of first_position
+ *             first; a chunk with state CHUNK_RESIDENT has a unit of the arena and a stamp.
+ * Trust:      nothing here can be written by a client.
+ * Not here:   names and descriptors (topic_set.h), units of the arena (chunk_pool.h).
+ */
+#ifndef TUSK_BROKER_TOPIC_H
+#define TUSK_BROKER_TOPIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/list.h"
+#include "shm/directory.h"
+#include "shm/frame.h"
+
+#define UNIT_NONE UINT32_MAX
+#define SYSTEM_TOPIC_INDEX UINT32_C(0)
+
+enum chunk_state {
+    CHUNK_COLD = 0,     /* on disk only */
+    CHUNK_LOADING = 1,  /* a read into its unit is in flight */
+    CHUNK_RESIDENT = 2, /* its unit holds the image */
+};
+
+struct chunk {
+    struct topic *topic; /* NULL: trimmed, its image is still pinned */
+    uint64_t number;
+    uint64_t generation;
+    uint64_t base_seq; /* of its first unit, or a lower bound of it unless base_exact */
+    uint64_t base_time_ns;
+    uint64_t written; /* the image is on disk (not: durable) up to this position */
+    uint32_t slot;
+    uint32_t unit; /* in the arena, or UNIT_NONE */
+    uint32_t seed; /* of its frames' checksums */
+    uint32_t holds; /* fetches not reaped, claims, writes in flight: neither evicted nor trimmed */
+    enum chunk_state state;
+    bool base_exact;
+    bool started;                  /* its header is complete: it has a first unit */
+    uint32_t next_slot;            /* system topic: the successor's, else SLOT_NONE */
+    uint64_t next_generation;      /* system topic */
+    struct list_node clean;        /* in pool.clean: resident and evictable */
+    struct list waiters;           /* of struct pending.queue: until it is resident */
+    struct list_node frees;        /* in store.frees: its slot waits for the trim's sync */
+    uint64_t free_after_sync;      /* the sync that makes its trim durable */
+};
+
+/* The cursor of the group "default". */
+struct cursor {
+    bool exists;
+    uint64_t seq; /* the next entry to hand out */
+    uint64_t position;
+    uint64_t recorded_seq;  /* in the newest record */
+    uint64_t recorded_sync; /* the sync that covers it */
+    uint64_t durable_seq;   /* in the newest durable record */
+};
+
+struct topic {
+    uint32_t index; /* of its descriptor */
+    struct topic_shm *shm;
+    uint64_t incarnation;
+    uint64_t id; /* on disk; 0: it does not exist yet (or is the system topic) */
+    enum topic_state state;
+    uint32_t refs; /* TOPIC_OPENs not closed */
+
+    uint64_t tail_position;
+    uint64_t next_seq;
+    uint64_t durable_position;
+    uint64_t durable_seq;
+    uint64_t marked_position; /* the highest durable position in a record */
+    uint64_t first_position;
+    uint64_t first_seq;
+    uint64_t last_time_ns; /* of the newest entry: times never go back within a topic */
+
+    struct chunk **chunk_memory; /* chunk_room pointers; those before `chunks` are gone */
+    struct chunk **chunks;
+    uint64_t first_chunk;
+    uint32_t chunk_count;
+    uint32_t chunk_room;
+
+    struct cursor cursor;
+
+    struct list_node topics;    /* in topic_set.all */
+    struct list_node hash_next; /* in topic_set's bucket */
+    struct list_node dirty;     /* in store.dirty: written < tail of some chunk */
+    struct list_node captured;  /* in flush.captured */
+    uint64_t captured_position;
+    uint64_t captured_seq;
+    struct list_node moved;    /* in store.moved: tail or watermark passed since the last pass */
+    struct list tail_waiters;  /* of struct pending.queue */
+    struct list claims;        /* of struct pending.queue; the first one walks */
+};
+
+/* The chunk of this number, or NULL when the topic has none. */
+static inline struct chunk *topic_chunk(const struct topic *topic, uint64_t number)
+{
+    return number - topic->first_chunk < topic->chunk_count
+               ? topic->chunks[number - topic->first_chunk]
+               : NULL;
+}
+
+/* Appends a chunk, which becomes the topic's, behind its last one. 0 or -ENOMEM. */
+int topic_chunk_push(struct topic *topic, struct chunk *chunk);
+
+/* Takes the first chunk away and returns it. */
+struct chunk *topic_chunk_shift(struct topic *topic);
+
+/*
+ * The chunk in which to begin looking for an entry with this seq (for the first one with this time
+ * or a later one): the last that begins at or before it, or the one before where the beginnings are
+ * only lower bounds. NULL when the topic has no chunks.
+ */
+struct chunk *topic_locate_seq(const struct topic *topic, uint64_t seq);
+struct chunk *topic_locate_time(const struct topic *topic, uint64_t time_ns);
+
+struct chunk *chunk_new(struct topic *topic, uint64_t number);
+void chunk_free(struct chunk *chunk);
+
+#endif
