@@ -1,0 +1,406 @@
+/*
+ * I/O by io_uring on real files: results are all or an error, watches come and go, locks exclude.
+ * Every test runs on a file of its own in a temporary directory on disk.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "broker/fault.h"
+#include "broker/io.h"
+#include "broker/io_uring.h"
+
+#define SECOND_NS INT64_C(1000000000)
+
+static char path[] = "/tmp/tusk-test-io-XXXXXX";
+static struct io *io;
+static struct io_file *dir;
+
+static void set_up(void)
+{
+    cr_assert_not_null(mkdtemp(path));
+    struct fault fault = {0};
+    cr_assert_eq(io_uring_open(&io, &fault), 0, "%s", fault.text);
+    cr_assert_eq(io_dir_open(io, NULL, path, &dir), 0);
+    cr_assert_eq(io_start(io), 0);
+}
+
+static int unlink_one(void *context, const char *name)
+{
+    (void)context;
+    return io_unlink(io, dir, name);
+}
+
+static void tear_down(void)
+{
+    cr_assert_eq(io_dir_list(io, dir, unlink_one, NULL), 0);
+    io_file_close(io, dir);
+    io_close(io);
+    cr_assert_eq(rmdir(path), 0);
+}
+
+TestSuite(io, .init = set_up, .fini = tear_down);
+
+struct outcome {
+    int result;
+    int calls;
+};
+
+static void note(struct io_op *op, int result)
+{
+    struct outcome *outcome = op->context;
+    outcome->result = result;
+    outcome->calls++;
+}
+
+/* Runs one operation to its end and returns its result. */
+static int run(struct io_op op)
+{
+    struct outcome outcome = {0};
+    op.done = note;
+    op.context = &outcome;
+    io_submit(io, &op);
+    cr_assert_eq(io_in_flight(io), 1);
+    cr_assert_eq(outcome.calls, 0);
+    while (outcome.calls == 0) {
+        cr_assert_geq(io_wait(io, SECOND_NS), 0);
+    }
+    cr_assert_eq(outcome.calls, 1);
+    cr_assert_eq(io_in_flight(io), 0);
+    return outcome.result;
+}
+
+static struct io_file *open_new(unsigned flags)
+{
+    struct io_file *file = NULL;
+    cr_assert_eq(io_file_open(io, dir, "file", flags | IO_OPEN_CREATE | IO_OPEN_EXCLUSIVE, &file),
+                 0);
+    return file;
+}
+
+static void write_and_read_back(struct io_file *file, char *buffer)
+{
+    memset(buffer, 'x', 4096);
+    cr_assert_eq(run((struct io_op){.kind = IO_ALLOCATE, .file = file, .bytes = 65536}), 0);
+    cr_assert_eq(run((struct io_op){.kind = IO_WRITE,
+                                    .file = file,
+                                    .buffer = buffer,
+                                    .bytes = 4096,
+                                    .offset = 8192,
+                                    .dsync = true}),
+                 0);
+    cr_assert_eq(run((struct io_op){.kind = IO_SYNC, .file = file}), 0);
+    cr_assert_eq(run((struct io_op){.kind = IO_FSYNC, .file = file}), 0);
+    memset(buffer, 0, 8192);
+    cr_assert_eq(
+        run((struct io_op){
+            .kind = IO_READ, .file = file, .buffer = buffer, .bytes = 8192, .offset = 8192}),
+        0);
+    cr_assert_eq(buffer[0], 'x');
+    cr_assert_eq(buffer[4095], 'x');
+    cr_assert_eq(buffer[4096], 0);
+}
+
+Test(io, moves_bytes_through_the_page_cache_and_past_it)
+{
+    for (unsigned flags = 0; flags <= IO_OPEN_DIRECT; flags += IO_OPEN_DIRECT) {
+        struct io_file *file = open_new(flags);
+        cr_assert_eq(file->direct, flags != 0);
+        char *buffer = io_buffer_new(8192);
+        write_and_read_back(file, buffer);
+        uint64_t bytes = 0;
+        cr_assert_eq(io_file_size(io, file, &bytes), 0);
+        cr_assert_eq(bytes, 65536);
+        free(buffer);
+        io_file_close(io, file);
+        cr_assert_eq(io_unlink(io, dir, "file"), 0);
+    }
+}
+
+Test(io, registered_memory_works_like_any_other)
+{
+    char *shared = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq(shared, MAP_FAILED);
+    const struct iovec region = {.iov_base = shared, .iov_len = 1 << 20};
+    cr_assert_eq(io_register_buffers(io, &region, 1), 0);
+    struct io_file *file = open_new(IO_OPEN_DIRECT);
+    write_and_read_back(file, shared + (1 << 20) - 8192);
+    char *other = io_buffer_new(8192);
+    write_and_read_back(file, other);
+    free(other);
+    io_file_close(io, file);
+}
+
+Test(io, memory_that_may_not_be_locked_is_used_unregistered)
+{
+    /* Root is exempt from RLIMIT_MEMLOCK. */
+    const pid_t child = fork();
+    if (child == 0) {
+        const struct rlimit few = {65536, 65536};
+        struct io *own = NULL;
+        if (setrlimit(RLIMIT_MEMLOCK, &few) != 0 || (getuid() == 0 && setuid(65534) != 0) ||
+            io_uring_open(&own, NULL) != 0) {
+            _exit(2);
+        }
+        void *memory =
+            mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        const struct iovec region = {.iov_base = memory, .iov_len = 1 << 20};
+        const int result = io_register_buffers(own, &region, 1);
+        io_close(own);
+        _exit(result == IO_BUFFERS_UNREGISTERED ? 0 : 1);
+    }
+    int status = 0;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert_eq(status, 0);
+}
+
+Test(io, a_read_behind_the_end_is_an_error_not_a_short_count)
+{
+    struct io_file *file = open_new(0);
+    char buffer[8192];
+    memset(buffer, 'x', sizeof buffer);
+    cr_assert_eq(io_write_now(io, file, buffer, 5000, 0), 0);
+    cr_assert_eq(
+        run((struct io_op){.kind = IO_READ, .file = file, .buffer = buffer, .bytes = 8192}),
+        -ENODATA);
+    cr_assert_eq(io_read_now(io, file, buffer, 8192, 0), -ENODATA);
+    cr_assert_eq(io_read_now(io, file, buffer, 5000, 0), 0);
+    io_file_close(io, file);
+}
+
+Test(io, a_write_cut_short_by_a_limit_is_that_error)
+{
+    struct io_file *file = open_new(0);
+    cr_assert_neq(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){6000, 6000}), 0);
+    char buffer[8192] = {0};
+    cr_assert_eq(
+        run((struct io_op){.kind = IO_WRITE, .file = file, .buffer = buffer, .bytes = 8192}),
+        -EFBIG);
+    cr_assert_eq(io_write_now(io, file, buffer, 8192, 0), -EFBIG);
+    io_file_close(io, file);
+}
+
+Test(io, errors_come_back_as_they_are)
+{
+    struct io_file *file = open_new(IO_OPEN_DIRECT);
+    char *buffer = io_buffer_new(8192);
+    cr_assert_eq(
+        run((struct io_op){.kind = IO_WRITE, .file = file, .buffer = buffer + 1, .bytes = 4096}),
+        -EINVAL);
+    free(buffer);
+    io_file_close(io, file);
+}
+
+Test(io, more_operations_than_the_ring_holds_all_complete)
+{
+    enum { OPS = 3000 };
+    struct io_file *file = open_new(0);
+    static char buffer[OPS][16];
+    static struct io_op ops[OPS];
+    struct outcome outcome = {0};
+    for (int i = 0; i < OPS; i++) {
+        memcpy(buffer[i], &i, sizeof i);
+        ops[i] = (struct io_op){.kind = IO_WRITE,
+                                .file = file,
+                                .buffer = buffer[i],
+                                .bytes = 16,
+                                .offset = (uint64_t)i * 16,
+                                .done = note,
+                                .context = &outcome};
+        io_submit(io, &ops[i]);
+    }
+    cr_assert_eq(outcome.calls, 0);
+    while (outcome.calls < OPS) {
+        cr_assert_gt(io_wait(io, SECOND_NS), 0);
+        cr_assert_eq(outcome.result, 0);
+    }
+    for (int i = 0; i < OPS; i++) {
+        int found = -1;
+        cr_assert_eq(io_read_now(io, file, &found, sizeof found, (uint64_t)i * 16), 0);
+        cr_assert_eq(found, i);
+    }
+    io_file_close(io, file);
+}
+
+Test(io, polling_alone_reaps_completions)
+{
+    struct io_file *file = open_new(IO_OPEN_DIRECT);
+    char *buffer = io_buffer_new(4096);
+    struct outcome outcome = {0};
+    struct io_op op = {.kind = IO_WRITE,
+                       .file = file,
+                       .buffer = buffer,
+                       .bytes = 4096,
+                       .done = note,
+                       .context = &outcome};
+    io_submit(io, &op);
+    io_kick(io);
+    while (outcome.calls == 0) {
+        io_poll(io);
+    }
+    cr_assert_eq(outcome.result, 0);
+    cr_assert_eq(io_poll(io), 0);
+    free(buffer);
+    io_file_close(io, file);
+}
+
+struct bell {
+    struct io_watch watch;
+    int rung;
+    int removed;
+};
+
+static void bell_rings(struct io_watch *watch)
+{
+    struct bell *bell = watch->context;
+    char bytes[64];
+    while (recv(watch->fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+    }
+    bell->rung++;
+}
+
+static void bell_removed(struct io_watch *watch)
+{
+    struct bell *bell = watch->context;
+    bell->removed++;
+}
+
+static void bell_init(struct bell *bell, int fd)
+{
+    *bell = (struct bell){
+        .watch = {.fd = fd, .fn = bell_rings, .removed = bell_removed, .context = bell}};
+    io_watch(io, &bell->watch);
+}
+
+Test(io, a_watch_tells_of_every_byte_and_of_the_end)
+{
+    int pair[2];
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    struct bell bell;
+    bell_init(&bell, pair[0]);
+    for (int i = 1; i <= 100; i++) {
+        cr_assert_eq(send(pair[1], "x", 1, 0), 1);
+        while (bell.rung < i) {
+            cr_assert_gt(io_wait(io, SECOND_NS), 0);
+        }
+    }
+    close(pair[1]);
+    const int before = bell.rung;
+    while (bell.rung == before) {
+        cr_assert_gt(io_wait(io, SECOND_NS), 0);
+    }
+    io_unwatch(io, &bell.watch);
+    cr_assert_eq(bell.removed, 0);
+    while (bell.removed == 0) {
+        cr_assert_gt(io_wait(io, SECOND_NS), 0);
+    }
+    cr_assert_eq(bell.removed, 1);
+    close(pair[0]);
+}
+
+Test(io, watches_by_the_thousand_come_and_go)
+{
+    enum { BELLS = 2000 };
+    static struct bell bells[BELLS];
+    static int pairs[BELLS][2];
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){5000, 5000}), 0);
+    for (int i = 0; i < BELLS; i++) {
+        cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]), 0);
+        bell_init(&bells[i], pairs[i][0]);
+    }
+    for (int i = 0; i < BELLS; i++) {
+        cr_assert_eq(send(pairs[i][1], "x", 1, 0), 1);
+    }
+    for (int i = 0; i < BELLS; i++) {
+        while (bells[i].rung == 0) {
+            cr_assert_gt(io_wait(io, SECOND_NS), 0);
+        }
+    }
+    for (int i = 0; i < BELLS; i++) {
+        io_unwatch(io, &bells[i].watch);
+    }
+    for (int i = 0; i < BELLS; i++) {
+        while (bells[i].removed == 0) {
+            cr_assert_gt(io_wait(io, SECOND_NS), 0);
+        }
+        close(pairs[i][0]);
+        close(pairs[i][1]);
+    }
+    cr_assert_eq(io_wait(io, 1000000), 0);
+}
+
+Test(io, a_watch_removed_before_it_was_armed_is_removed_once)
+{
+    int pair[2];
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    struct bell bell;
+    bell_init(&bell, pair[0]);
+    io_unwatch(io, &bell.watch);
+    while (bell.removed == 0) {
+        cr_assert_gt(io_wait(io, SECOND_NS), 0);
+    }
+    cr_assert_eq(io_wait(io, 1000000), 0);
+    cr_assert_eq(bell.removed, 1);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+Test(io, waiting_ends_with_its_time)
+{
+    cr_assert_eq(io_wait(io, 1000000), 0);
+}
+
+Test(io, what_is_no_regular_file_is_refused)
+{
+    char name[128];
+    struct io_file *file = NULL;
+    snprintf(name, sizeof name, "%s/link", path);
+    cr_assert_eq(symlink("/dev/null", name), 0);
+    cr_assert_eq(io_file_open(io, dir, "link", 0, &file), -ELOOP);
+    cr_assert_eq(io_dir_open(io, dir, "link", &file), -ENOTDIR);
+    snprintf(name, sizeof name, "%s/fifo", path);
+    cr_assert_eq(mkfifo(name, 0600), 0);
+    cr_assert_eq(io_file_open(io, dir, "fifo", 0, &file), -EINVAL);
+    cr_assert_eq(io_dir_make(io, dir, "sub"), 0);
+    cr_assert_eq(io_file_open(io, dir, "sub", 0, &file), -EISDIR);
+    snprintf(name, sizeof name, "%s/sub", path);
+    cr_assert_eq(rmdir(name), 0);
+}
+
+Test(io, names_can_be_changed_and_are_exclusive)
+{
+    struct io_file *file = open_new(0);
+    struct io_file *again = NULL;
+    cr_assert_eq(io_file_open(io, dir, "file", IO_OPEN_CREATE | IO_OPEN_EXCLUSIVE, &again),
+                 -EEXIST);
+    cr_assert_eq(io_rename(io, dir, "file", "other"), 0);
+    cr_assert_eq(io_file_open(io, dir, "file", 0, &again), -ENOENT);
+    cr_assert_eq(io_file_open(io, dir, "other", 0, &again), 0);
+    cr_assert_eq(io_sync_now(io, dir), 0);
+    io_file_close(io, again);
+    io_file_close(io, file);
+}
+
+Test(io, a_lock_is_one_holder_s_and_is_waited_for_until_the_deadline)
+{
+    struct io_file *holder = open_new(0);
+    struct io_file *other = NULL;
+    cr_assert_eq(io_file_open(io, dir, "file", 0, &other), 0);
+    cr_assert_eq(io_file_lock(io, holder, 0), 0);
+    cr_assert_eq(io_register_lock(io, holder), 0);
+    cr_assert_eq(io_file_lock(io, other, 10000000), -EBUSY);
+    /* The ring holds it on, whatever happens to the descriptor. */
+    io_file_close(io, holder);
+    cr_assert_eq(io_file_lock(io, other, 10000000), -EBUSY);
+    io_file_close(io, other);
+}
