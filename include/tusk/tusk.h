@@ -234,7 +234,11 @@ struct tusk_reader_options {
         return v_;                                                                                 \
     }()
 #else
-#define TUSK_INIT_(type) (type){.size = sizeof(type)}
+#define TUSK_INIT_(type)                                                                           \
+    (type)                                                                                         \
+    {                                                                                              \
+        .size = sizeof(type)                                                                       \
+    }
 #endif
 #define TUSK_OPTIONS_INIT TUSK_INIT_(struct tusk_options)
 #define TUSK_TOPIC_OPTIONS_INIT TUSK_INIT_(struct tusk_topic_options)
