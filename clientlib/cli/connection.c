@@ -1,0 +1,56 @@
+/*
+ * Connection: see connection.h.
+ */
+#include "clientlib/cli/connection.h"
+
+#include "clientlib/cli/fail.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#define TOPIC_NAME_BYTES_MAX 255
+
+int connection_fail(const struct connection_options *options, int error)
+{
+    const char *socket = options->socket ? options->socket : getenv("TUSK_SOCKET");
+
+    if (error != -ENOTCONN) {
+        return fail_tusk(error, "connecting to the broker at %s",
+                         socket ? socket : "the default socket");
+    }
+    return fail(EX_UNAVAILABLE,
+                "no broker answered at %s within %" PRIu64 " ms; start tuskd, name its socket with "
+                "--socket or TUSK_SOCKET, or try `tusk run -- COMMAND`",
+                socket ? socket : "the default sockets", options->timeout_ms);
+}
+
+int connection_open(const struct connection_options *options, size_t lane_bytes, struct tusk **tusk)
+{
+    struct tusk_options library = TUSK_OPTIONS_INIT;
+
+    library.socket_path = options->socket;
+    library.timeout_ms = (int32_t)options->timeout_ms;
+    library.lane_bytes = lane_bytes;
+    const int result = tusk_connect(tusk, &library);
+    return result < 0 ? connection_fail(options, result) : 0;
+}
+
+int connection_topic(struct tusk *tusk, const char *name, struct tusk_topic **topic)
+{
+    const size_t length = strlen(name);
+
+    if (length == 0 || length > TOPIC_NAME_BYTES_MAX) {
+        return fail(EX_USAGE, "TOPIC: '%s' has %zu bytes, expected 1 to %d", name, length,
+                    TOPIC_NAME_BYTES_MAX);
+    }
+    const int result = tusk_topic_open(tusk, name, NULL, topic);
+    return result < 0 ? fail_tusk(result, "opening topic '%s'", name) : 0;
+}
+
+void connection_closep(struct tusk **tusk)
+{
+    tusk_disconnect(*tusk);
+}
