@@ -421,7 +421,7 @@ void options_print_help(FILE *stream)
         help_print_option(stream, &option_table[at]);
     }
     fprintf(stream,
-            "\nIn brackets: the environment variable, and the default. The command line overrides\n"
-            "the environment, which overrides the file. Sizes are bytes, or with K, M, G, T or\n"
-            "KiB, MiB, GiB, TiB; times are milliseconds, or with ms, s, min, h.\n");
+            "\nIn brackets: the environment variable, and the default. The command line\n"
+            "overrides the environment, which overrides the file. Sizes are bytes, or with\n"
+            "K, M, G, T or KiB, MiB, GiB, TiB; times are milliseconds, or with ms, s, min, h.\n");
 }
