@@ -13,6 +13,7 @@
 
 #include "broker/fault.h"
 #include "broker/quantity.h"
+#include "shm/directory.h"
 
 #define SHARED_MEMORY_DIR "/dev/shm"
 
@@ -230,13 +231,25 @@ static int chunks_check(const struct config *config, uint64_t bytes, uint64_t ch
                      (unsigned long long)chunks_min, SIZE_TEXT(chunks_min * config->chunk_bytes));
 }
 
+static int arena_check(const struct config *config, struct fault *fault)
+{
+    const uint64_t unit_bytes = config->chunk_bytes / SMALL_CHUNKS;
+    const uint64_t arena_bytes_max = unit_bytes << CHUNK_UNIT_BITS;
+    if (config->arena_bytes > arena_bytes_max) {
+        return fault_set(fault, -EINVAL, "%s is too much for --chunk %s, it can use at most %s",
+                         SIZE_TEXT(config->arena_bytes), SIZE_TEXT(config->chunk_bytes),
+                         SIZE_TEXT(arena_bytes_max));
+    }
+    return chunks_check(config, config->arena_bytes, CONFIG_ARENA_CHUNKS_MIN, fault);
+}
+
 int config_resolve(struct config *config, const char **option, struct fault *fault)
 {
     *option = "segment";
     int result = chunks_check(config, config->segment_bytes, CONFIG_SEGMENT_CHUNKS_MIN, fault);
     if (result == 0) {
         *option = "arena";
-        result = chunks_check(config, config->arena_bytes, CONFIG_ARENA_CHUNKS_MIN, fault);
+        result = arena_check(config, fault);
     }
     if (result == 0) {
         *option = "data";

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sysexits.h>
@@ -279,6 +280,8 @@ Test(options, what_does_not_fit_together_is_blamed_on_its_source)
                    "command line: --segment: 65MiB is not a multiple of --chunk 2MiB", "(32MiB)");
     EXPECT_REFUSED(PARSE("--chunk=4M", "--arena=32M"), EX_USAGE, "command line: --arena: 32MiB",
                    "less than 16 of them (64MiB)");
+    EXPECT_REFUSED(PARSE("--chunk=64K", "--arena=65G"), EX_USAGE,
+                   "command line: --arena: 65GiB is too much for --chunk 64KiB", "at most 64GiB");
     file_write("\nsegment = 3M\n");
     EXPECT_REFUSED(PARSE("--config", file_path), EX_CONFIG, "tuskd.conf:2: segment: 3MiB");
 }
@@ -465,7 +468,8 @@ Test(options, default_paths_follow_the_user)
 {
     setenv("HOME", "/nonexistent/home", 1);
     setenv("XDG_RUNTIME_DIR", "/dev/shm/runtime", 1);
-    if (geteuid() == 0) {
+    const bool root = geteuid() == 0;
+    if (root) {
         default_paths_expect("/var/lib/tusk", "/run/tusk/tusk.sock");
         cr_assert_eq(seteuid(65534), 0);
     }
@@ -479,6 +483,10 @@ Test(options, default_paths_follow_the_user)
     setenv("HOME", "/nonexistent/home", 1);
     unsetenv("XDG_RUNTIME_DIR");
     EXPECT_REFUSED(PARSE_NOTHING(), EX_CONFIG, "default of --socket", "XDG_RUNTIME_DIR");
+    if (root) {
+        cr_assert_eq(seteuid(0), 0);
+        cr_assert_eq(prctl(PR_SET_DUMPABLE, 1), 0); /* else the leak check cannot look */
+    }
 }
 
 Test(options, program_gives_options_by_name)
