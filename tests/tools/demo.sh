@@ -8,5 +8,6 @@
 
 mapfile -t files < <(cd "$root" && printf '%s\n' README.md LICENSE && source_files '*.c' '*.h')
 cd "$root"
+unset "${!TUSK_@}" # what the caller's own broker is set to must not reach this one
 exec build/release/bin/tusk-demo --tuskd build/release/bin/tuskd --data-in build \
     "${files[@]}" /usr/share/common-licenses

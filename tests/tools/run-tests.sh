@@ -179,10 +179,10 @@ leftovers() {
 
 rm -rf "$logs"
 mkdir -p "$logs"
+unset "${!TUSK_@}" # what the caller's own broker is set to must not reach the tests
 TMPDIR=$(mktemp -d /tmp/tusk-test.XXXXXX)
 TUSK_TEST_RUN=${TMPDIR##*.}-$$
 export TMPDIR TUSK_TEST_RUN
-unset TUSK_SOCKET TUSK_DATA_DIR TUSK_NAMESPACE TUSK_QUIET
 trap 'rm -rf "$TMPDIR"' EXIT
 
 for phase in "${@:-release asan tsan models checks}"; do
