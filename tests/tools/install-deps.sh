@@ -37,23 +37,22 @@ give_up() {
 # apt_run ARGUMENTS...: waits while another process holds one of apt's locks. apt itself waits
 # for dpkg's lock only, not for the one of its package lists.
 apt_run() {
-    local log status deadline=$((SECONDS + lock_wait_s))
-    log=$(mktemp)
+    local output status deadline=$((SECONDS + lock_wait_s))
     while :; do
         status=0
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y \
+        output=$("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y \
             -o DPkg::Lock::Timeout="$lock_wait_s" -o APT::Update::Error-Mode=any \
-            -o Acquire::Retries=2 -o Acquire::http::Timeout=30 "$@" >"$log" 2>&1 || status=$?
-        if ((status != 0)) && grep -q 'Could not get lock' "$log" && ((SECONDS < deadline)); then
+            -o Acquire::Retries=2 -o Acquire::http::Timeout=30 "$@" 2>&1) || status=$?
+        if ((status != 0)) && [[ $output == *"Could not get lock"* ]] &&
+            ((SECONDS < deadline)); then
             sleep 2
             continue
         fi
         break
     done
     if ((status != 0)); then
-        grep -E '^(E|W|Err)' "$log" | head -5 >&2 || true
+        grep -E '^(E|W|Err)' <<<"$output" | head -5 >&2 || true
     fi
-    rm -f "$log"
     return "$status"
 }
 
