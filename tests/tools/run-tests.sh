@@ -180,7 +180,8 @@ leftovers() {
 rm -rf "$logs"
 mkdir -p "$logs"
 unset "${!TUSK_@}" # what the caller's own broker is set to must not reach the tests
-TMPDIR=$(mktemp -d /tmp/tusk-test.XXXXXX)
+# /var/tmp is on a disk where /tmp may be a tmpfs, and short enough for the path of a socket.
+TMPDIR=$(mktemp -d /var/tmp/tusk-test.XXXXXX)
 TUSK_TEST_RUN=${TMPDIR##*.}-$$
 export TMPDIR TUSK_TEST_RUN
 trap 'rm -rf "$TMPDIR"' EXIT
