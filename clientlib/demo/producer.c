@@ -12,7 +12,8 @@
 enum {
     POLL_MS = 50, /* how soon a process notices that the demo ends */
     FLUSH_TIMEOUT_MS = 20000,
-    ROUND_TRIP_NS = 1000000000 /* how long round trips are timed */
+    ROUND_TRIPS_MAX = 100000,  /* how many are timed, */
+    ROUND_TRIP_NS = 1000000000 /* and how long */
 };
 
 struct producer {
@@ -93,7 +94,7 @@ static int load_run(struct producer *producer)
 static int round_trips_run(struct producer *producer)
 {
     const uint64_t end_ns = clock_ns() + ROUND_TRIP_NS;
-    while (!stopped(producer)) {
+    for (unsigned i = 0; i < ROUND_TRIPS_MAX && !stopped(producer); i++) {
         char text[TAG_BYTES_MAX + CORPUS_LINE_BYTES];
         const struct corpus_line line = line_of(producer);
         const size_t tag_bytes = tag_write(text, producer->index, producer->lines);
