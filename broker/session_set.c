@@ -1,0 +1,152 @@
+/* Session set: see session_set.h. */
+#include "broker/session_set.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "broker/session.h"
+#include "shm/cleanup.h"
+#include "shm/ensure.h"
+
+int session_set_init(struct session_set *set, struct control_loop *loop, struct mailbox *engine,
+                     struct run_dir *run_dir, struct log *log)
+{
+    *set = (struct session_set){.loop = loop, .engine = engine, .run_dir = run_dir, .log = log};
+    list_init(&set->greeting);
+    list_init(&set->open);
+    list_init(&set->closing);
+    counters_init(&set->counters, run_dir->directory.base, COUNTER_OF_CONTROL);
+    return lane_table_init(&set->lanes, run_dir->ledger.base);
+}
+
+static void sessions_free(struct list *sessions)
+{
+    list_each(node, sessions)
+    {
+        session_free(list_entry(node, struct session, sessions));
+    }
+}
+
+void session_set_deinit(struct session_set *set)
+{
+    if (set->loop == NULL) {
+        return;
+    }
+    sessions_free(&set->greeting);
+    sessions_free(&set->open);
+    sessions_free(&set->closing);
+    ensure(set->count == 0);
+    lane_table_deinit(&set->lanes);
+    *set = (struct session_set){0};
+}
+
+static uint32_t greeting_of(const struct session_set *set, uid_t uid)
+{
+    uint32_t count = 0;
+    list_each(node, &set->greeting)
+    {
+        count += list_entry(node, struct session, sessions)->client.uid == uid;
+    }
+    return count;
+}
+
+static int limits_check(const struct session_set *set, uid_t uid, struct fault *why)
+{
+    if (set->count >= SESSIONS_MAX) {
+        return fault_set(why, -ENOSPC, "the broker has %" PRIu32 " sessions, its limit",
+                         set->count);
+    }
+    if (set->greeting_count >= GREETING_MAX || greeting_of(set, uid) >= GREETING_PER_UID_MAX) {
+        return fault_set(
+            why, -EAGAIN,
+            "too many connections wait for HELLO, of all users or of uid %u: try later", uid);
+    }
+    return 0;
+}
+
+void session_set_accept(struct session_set *set, int connection, uint64_t now_ns)
+{
+    struct ucred peer = {0};
+    socklen_t length = sizeof peer;
+    struct fault why = {0};
+    struct session *session = NULL;
+    if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+        fault_set(&why, -errno, "cannot tell who connects: %s", strerror(errno));
+    } else if (limits_check(set, peer.uid, &why) == 0) {
+        session = session_new(set, connection, peer.pid, peer.uid, &why);
+    }
+    if (session == NULL) {
+        counter_add(&set->counters, COUNTER_SESSIONS_REFUSED, 1);
+        log_warning(set->log, "session.refused", "pid=%d uid=%u reason=%s", peer.pid, peer.uid,
+                    LOG_QUOTE(why.text));
+        session_send_error(connection, 0, &why); /* if there is room for it */
+        close(connection);
+        return;
+    }
+    session->greeting_ends_ns = now_ns + GREETING_TIMEOUT_NS;
+}
+
+uint64_t session_set_expire(struct session_set *set, uint64_t now_ns)
+{
+    list_each(node, &set->greeting)
+    {
+        struct session *session = list_entry(node, struct session, sessions);
+        if (session->greeting_ends_ns > now_ns) {
+            return session->greeting_ends_ns;
+        }
+        session_end(session, -ETIMEDOUT, "no HELLO in time");
+    }
+    return UINT64_MAX;
+}
+
+static struct session *session_of(const struct session_set *set, const struct client *client)
+{
+    struct session *session = client->session;
+    ensure(session->set == set && session->state != SESSION_GREETING);
+    return session;
+}
+
+void session_set_mail(struct session_set *set, const struct mail *mail)
+{
+    struct lane *lane = mail->subject;
+    struct client *client = mail->subject;
+    switch (mail->kind) {
+    case MAIL_LANE_CLOSED:
+        session_lane_closed(session_of(set, lane->client), lane);
+        return;
+    case MAIL_CLIENT_CLOSED:
+        session_free(session_of(set, client));
+        return;
+    case MAIL_CLIENT_HOSTILE:
+        session_end(session_of(set, client), -EPROTO, client->hostile);
+        return;
+    case MAIL_CLIENT_ATTACH:
+    case MAIL_LANE_ATTACH:
+    case MAIL_LANE_CLOSE:
+    case MAIL_PINS_ATTACH:
+    case MAIL_CLIENT_CLOSE:
+    case MAIL_STOP:
+    case MAIL_ENGINE_STOPPED:
+    default:
+        ensure(!"mail for the session set");
+    }
+}
+
+static void sessions_mute(struct session_set *set, struct list *sessions)
+{
+    list_each(node, sessions)
+    {
+        struct session *session = list_entry(node, struct session, sessions);
+        control_loop_remove(set->loop, &session->socket_source);
+        control_loop_remove(set->loop, &session->process_source);
+    }
+}
+
+void session_set_mute(struct session_set *set)
+{
+    sessions_mute(set, &set->greeting);
+    sessions_mute(set, &set->open);
+}
