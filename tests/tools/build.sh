@@ -11,6 +11,10 @@ build_dir=$root/build/$preset
 log=$build_dir/build.log
 mkdir -p "$build_dir"
 
+# One build of a directory at a time.
+exec 9>"$build_dir/.lock"
+flock 9
+
 say "Building $preset in build/$preset"
 if ! (cd "$root" && cmake --preset "$preset" &&
     cmake --build "$build_dir" --parallel "$jobs" ${1:+--target "$@"}) >"$log" 2>&1; then
