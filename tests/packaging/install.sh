@@ -4,7 +4,8 @@
 #
 # - the shared library exports, and the static one defines, what the header declares, no more;
 # - libtusk needs nothing but libc at run time and has a versioned soname;
-# - pkg-config and the CMake package both find it, and the program runs.
+# - pkg-config and the CMake package both find it, and the program runs;
+# - the example of the README is a program that does what the README says.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -66,5 +67,13 @@ for program in by-pkg-config project/build/shared project/build/static; do
     output=$(LD_LIBRARY_PATH=$lib "$work/$program")
     [[ $output == "$version" ]] || fail "$program prints '$output', expected $version"
 done
+
+sed -n '/^```c$/,/^```$/p' "$here/../../README.md" | sed '1d;$d' >"$work/example.c"
+# shellcheck disable=SC2046
+"$cc" -std=c11 -Wall -Werror "$work/example.c" $(pkg-config --cflags --libs tusk) \
+    -o "$work/example"
+output=$(LD_LIBRARY_PATH=$lib "$prefix/bin/tusk" run -- "$work/example")
+[[ $output == "0: hello" ]] || fail "the README's example prints '$output', expected '0: hello'"
+
 "$prefix/bin/tusk" --version | grep -qF "$version" || fail "the installed tusk doesn't run"
 "$prefix/bin/tuskd" --version | grep -qF "$version" || fail "the installed tuskd doesn't run"
