@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts of this directory share. Sourced, not run.
 set -euo pipefail
 

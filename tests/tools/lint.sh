@@ -6,13 +6,14 @@ cd "$root"
 database=build/release
 [[ -f $database/compile_commands.json ]] || cmake --preset release >/dev/null
 
+mapfile -t files < <(source_files '*.c' | grep -v '^tests/')
 status=0
 cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --language=c -j "$jobs" \
     --enable=warning,performance,portability --suppressions-list=tests/tools/cppcheck.suppress \
     -I . -I include -D_GNU_SOURCE= -DTUSK_VERSION='"0"' \
-    $(source_files '*.c' | grep -v '^tests/') || status=1
+    "${files[@]}" || status=1
 
-source_files '*.c' | grep -v '^tests/' | while IFS= read -r file; do
+for file in "${files[@]}"; do
     grep -qF "/$file\"" "$database/compile_commands.json" && printf '%s\0' "$file"
 done | xargs -0 -r -n 4 -P "$jobs" clang-tidy --quiet -p "$database" 2>/dev/null || status=1
 exit "$status"

@@ -197,8 +197,9 @@ for phase in "${@:-release asan tsan models checks}"; do
 done
 
 phase_begin processes
-leftovers && count processes "nothing is left running" pass ||
-    count processes "nothing is left running" fail
+result=pass
+leftovers || result=fail
+count processes "nothing is left running" "$result"
 phase_end
 
 rmdir --ignore-fail-on-non-empty "$logs"
