@@ -103,10 +103,9 @@ static int options_from(struct options *options, const struct tusk_broker_option
     return options_resolve(options, fault);
 }
 
-static int embedded_start(struct tusk_broker **started, const struct tusk_broker_options *given,
+static int embedded_start(struct tusk_broker *broker, const struct tusk_broker_options *given,
                           struct fault *fault)
 {
-    cleanup_free struct tusk_broker *broker = malloc(sizeof *broker);
     cleanup_free struct options *options = malloc(sizeof *options);
     if (broker == NULL || options == NULL) {
         return fault_set(fault, -ENOMEM, "no memory for a broker");
@@ -119,10 +118,8 @@ static int embedded_start(struct tusk_broker **started, const struct tusk_broker
     result = broker_start(&broker->broker, &options->config, &broker->log, fault);
     if (result < 0) {
         log_deinit(&broker->log);
-        return result;
     }
-    *started = take_pointer(&broker);
-    return 0;
+    return result;
 }
 
 int tusk_broker_start(struct tusk_broker **broker, const struct tusk_broker_options *options)
@@ -132,11 +129,15 @@ int tusk_broker_start(struct tusk_broker **broker, const struct tusk_broker_opti
     if (broker == NULL || (options != NULL && options->size < sizeof options->size)) {
         return -EINVAL;
     }
-    *broker = NULL;
     if (options != NULL) {
         memcpy(&given, options, options->size < sizeof given ? options->size : sizeof given);
     }
-    const int result = embedded_start(broker, &given, &fault);
+    *broker = malloc(sizeof **broker);
+    const int result = embedded_start(*broker, &given, &fault);
+    if (result < 0) {
+        free(*broker);
+        *broker = NULL;
+    }
     if (given.error_text != NULL && given.error_text_bytes > 0) {
         snprintf(given.error_text, given.error_text_bytes, "%s", fault.text);
     }
