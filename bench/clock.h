@@ -1,0 +1,27 @@
+/*
+ * Clock: nanoseconds of CLOCK_MONOTONIC, which all processes of a machine share.
+ * Runs on:    any thread.
+ */
+#ifndef TUSK_BENCH_CLOCK_H
+#define TUSK_BENCH_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_US UINT64_C(1000)
+
+static inline uint64_t clock_now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* What one clock_now_ns() costs: the median of many back to back. Every interval that is measured
+ * from one reading to the next contains it once. */
+double clock_cost_ns(void);
+
+#endif

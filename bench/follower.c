@@ -1,0 +1,151 @@
+/*
+ * Follower: see follower.h. With one topic it sleeps in the reader; with several it asks each and
+ * sleeps on all of them at once.
+ */
+#include "bench/follower.h"
+
+#include "bench/clock.h"
+#include "bench/producer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH_ENTRIES 512
+#define WAIT_MS 100
+
+struct follower {
+    const struct follower_plan *plan;
+    struct tusk_topic **topics;
+    struct tusk_reader **readers;
+    uint64_t *next_seq; /* by topic */
+    uint64_t touched;   /* sum of first bytes: a consumer looks at what it gets */
+    struct tusk_entry entries[BATCH_ENTRIES];
+};
+
+static int follower_prepare(struct worker *worker)
+{
+    const struct follower_plan *plan = worker->arg;
+    struct follower *follower = calloc(1, sizeof *follower);
+    char name[32];
+
+    if (!follower) {
+        return worker_fail(worker, -ENOMEM, "making a follower");
+    }
+    worker->state = follower;
+    follower->plan = plan;
+    follower->topics = calloc(plan->topics, sizeof *follower->topics);
+    follower->readers = calloc(plan->topics, sizeof *follower->readers);
+    follower->next_seq = calloc(plan->topics, sizeof *follower->next_seq);
+    if (!follower->topics || !follower->readers || !follower->next_seq) {
+        return worker_fail(worker, -ENOMEM, "making a follower");
+    }
+    for (unsigned i = 0; i < plan->topics; i++) {
+        snprintf(name, sizeof name, PRODUCER_TOPIC_FORMAT, i);
+        int result = tusk_topic_open(worker->tusk, name, NULL, &follower->topics[i]);
+        if (result == 0) {
+            result = tusk_reader_open(follower->topics[i], NULL, &follower->readers[i]);
+        }
+        if (result < 0) {
+            return worker_fail(worker, result, "opening a reader");
+        }
+    }
+    return 0;
+}
+
+static void follower_finish(struct worker *worker)
+{
+    struct follower *follower = worker->state;
+
+    for (unsigned i = 0; i < follower->plan->topics; i++) {
+        tusk_reader_close(follower->readers[i]);
+        tusk_topic_close(follower->topics[i]);
+    }
+    free(follower->topics);
+    free(follower->readers);
+    free(follower->next_seq);
+    free(follower);
+}
+
+static int entries_take(struct worker *worker, struct follower *follower, unsigned topic, int count)
+{
+    struct worker_result *sum = worker->result;
+
+    for (int i = 0; i < count; i++) {
+        const struct tusk_entry *entry = &follower->entries[i];
+        if (entry->seq != follower->next_seq[topic]) {
+            return worker_fail(worker, -EBADMSG, "an entry is missing or came twice");
+        }
+        follower->next_seq[topic]++;
+        sum->bytes += entry->size;
+        follower->touched += entry->size > 0 ? *(const unsigned char *)entry->data : 0;
+        if (follower->plan->latency) {
+            uint64_t sent_ns = 0;
+            memcpy(&sent_ns, entry->data, sizeof sent_ns);
+            histogram_add(&sum->latency_ns, clock_now_ns() - sent_ns);
+        }
+    }
+    sum->entries += (uint64_t)count;
+    sum->operations++;
+    return 0;
+}
+
+/* Everything that the producers have appended has been seen, and they have ended. */
+static bool all_seen(const struct worker *worker)
+{
+    return atomic_load(&worker->shared->producing) == 0 &&
+           worker->result->entries >= atomic_load(&worker->shared->produced);
+}
+
+/* Read each topic once: how many entries came. */
+static int topics_read(struct worker *worker, struct follower *follower)
+{
+    const unsigned topics = follower->plan->topics;
+    const int timeout_ms = topics == 1 ? WAIT_MS : 0;
+    int total = 0;
+
+    for (unsigned topic = 0; topic < topics; topic++) {
+        const int count = tusk_reader_batch(follower->readers[topic], SIZE_MAX, follower->entries,
+                                            BATCH_ENTRIES, timeout_ms);
+        if (count < 0 && count != -ETIMEDOUT) {
+            return worker_fail(worker, count, "reading");
+        }
+        if (count > 0) {
+            const int result = entries_take(worker, follower, topic, count);
+            if (result < 0) {
+                return result;
+            }
+            total += count;
+        }
+    }
+    return total;
+}
+
+static int follower_work(struct worker *worker)
+{
+    struct follower *follower = worker->state;
+
+    while (!all_seen(worker)) {
+        const int count = topics_read(worker, follower);
+        if (count < 0) {
+            return count;
+        }
+        if (count == 0 && follower->plan->topics > 1) {
+            const int result = tusk_wait(worker->tusk, WAIT_MS);
+            if (result < 0) {
+                return worker_fail(worker, result, "waiting for entries");
+            }
+        }
+    }
+    return 0;
+}
+
+struct role follower_role(unsigned processes, const struct follower_plan *plan)
+{
+    return (struct role){.processes = processes,
+                         .threads = 1,
+                         .prepare = follower_prepare,
+                         .work = follower_work,
+                         .finish = follower_finish,
+                         .arg = plan};
+}

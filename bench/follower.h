@@ -1,0 +1,20 @@
+/*
+ * Follower: a role that reads, with independent readers, all that producers append, as it comes.
+ * Runs on:    the threads of a crew.
+ * Invariants: sequence numbers are checked to be dense; it ends when it has seen every entry of
+ *             producers that have ended.
+ */
+#ifndef TUSK_BENCH_FOLLOWER_H
+#define TUSK_BENCH_FOLLOWER_H
+
+#include "bench/crew.h"
+
+struct follower_plan {
+    unsigned topics; /* topics bench-0 to bench-(topics-1), all of them read by each follower */
+    bool latency;    /* the payload begins with the clock_now_ns() of its submission */
+};
+
+/* A role of followers; arg is the plan, which stays the caller's. */
+struct role follower_role(unsigned processes, const struct follower_plan *plan);
+
+#endif

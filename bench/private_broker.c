@@ -1,0 +1,241 @@
+/*
+ * Private broker: see private_broker.h.
+ */
+#include "bench/private_broker.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define START_TIMEOUT_MS 60000
+#define STOP_TIMEOUT_MS 60000
+#define REMOVE_FDS 16 /* that nftw may hold open */
+
+static int problem(int error, const char *what, const char *name)
+{
+    fprintf(stderr, "%s %s: %s\n", what, name, strerror(error));
+    return -error;
+}
+
+/* $TUSKD, tuskd beside this program, or the one in PATH. */
+static void tuskd_find(char *path, size_t bytes)
+{
+    const char *named = getenv("TUSKD");
+
+    if (named && *named) {
+        snprintf(path, bytes, "%s", named);
+        return;
+    }
+    const ssize_t length = readlink("/proc/self/exe", path, bytes - sizeof "tuskd");
+    if (length > 0) {
+        path[length] = '\0';
+        strcpy(strrchr(path, '/') + 1, "tuskd");
+        if (access(path, X_OK) == 0) {
+            return;
+        }
+    }
+    snprintf(path, bytes, "tuskd");
+}
+
+static int directory_make(const char *parent, char *path)
+{
+    if (snprintf(path, PATH_MAX, "%s/tusk-bench-XXXXXX", parent) >= PATH_MAX) {
+        path[0] = '\0';
+        return problem(ENAMETOOLONG, "making a directory in", parent);
+    }
+    if (!mkdtemp(path)) {
+        const int error = errno;
+        path[0] = '\0';
+        return problem(error, "making a directory in", parent);
+    }
+    return 0;
+}
+
+static int entry_remove(const char *path, const struct stat *stat, int kind, struct FTW *at)
+{
+    (void)stat;
+    (void)kind;
+    (void)at;
+    return remove(path);
+}
+
+static void directory_remove(char *path)
+{
+    if (*path && nftw(path, entry_remove, REMOVE_FDS, FTW_DEPTH | FTW_PHYS) != 0) {
+        problem(errno, "removing", path);
+    }
+    *path = '\0';
+}
+
+static _Noreturn void tuskd_exec(const struct private_broker *broker,
+                                 const struct settings *settings, const char *fsync,
+                                 const char *idle, int ready_fd)
+{
+    char path[PATH_MAX];
+    char data[PATH_MAX + sizeof "/data"];
+    char ready_text[16];
+    sigset_t none;
+    const char *arguments[24] = {"tuskd",
+                                 "--data",
+                                 data,
+                                 "--socket",
+                                 broker->socket,
+                                 "--run-dir",
+                                 broker->run_directory,
+                                 "--fsync",
+                                 fsync,
+                                 "--idle",
+                                 idle,
+                                 "--ready-fd",
+                                 ready_text,
+                                 "--quiet"};
+
+    if (settings->backend) {
+        size_t count = 0;
+        while (arguments[count]) {
+            count++;
+        }
+        arguments[count] = "--backend";
+        arguments[count + 1] = settings->backend;
+    }
+    tuskd_find(path, sizeof path);
+    snprintf(data, sizeof data, "%s/data", broker->directory);
+    snprintf(ready_text, sizeof ready_text, "%d", ready_fd);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    fcntl(ready_fd, F_SETFD, 0);
+    execvp(path, (char *const *)(uintptr_t)arguments);
+    problem(errno, "starting the broker (from $TUSKD, beside this program, or in PATH)", path);
+    _exit(EX_UNAVAILABLE);
+}
+
+/* Wait for the byte that says it serves. */
+static int ready_wait(int ready_fd)
+{
+    struct pollfd fds = {.fd = ready_fd, .events = POLLIN};
+    char byte = 0;
+
+    const int count = poll(&fds, 1, START_TIMEOUT_MS);
+    if (count > 0 && read(ready_fd, &byte, 1) == 1) {
+        return 0;
+    }
+    fprintf(stderr, "the broker %s\n", count == 0 ? "did not start in a minute" : "did not start");
+    return count == 0 ? -ETIMEDOUT : -ECHILD;
+}
+
+/* From here on a Ctrl-C waits until somebody looks for it, so that nothing is left behind. */
+static void signals_block(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+int private_broker_start(struct private_broker *broker, const struct settings *settings,
+                         const char *fsync, const char *idle)
+{
+    int ready[2];
+
+    *broker = (struct private_broker){0};
+    signals_block();
+    int result = directory_make(settings->data_dir, broker->directory);
+    if (result == 0) {
+        result = directory_make("/dev/shm", broker->run_directory);
+    }
+    if (result < 0) {
+        return result;
+    }
+    if (snprintf(broker->socket, sizeof broker->socket, "%s/tusk.sock", broker->run_directory) <
+            0 ||
+        pipe2(ready, O_CLOEXEC) < 0) {
+        return problem(errno, "making a pipe to", "the broker");
+    }
+    fflush(NULL);
+    broker->pid = fork();
+    if (broker->pid == 0) {
+        tuskd_exec(broker, settings, fsync, idle, ready[1]);
+    }
+    close(ready[1]);
+    if (broker->pid < 0) {
+        broker->pid = 0;
+        result = problem(errno, "making a process for", "the broker");
+    } else {
+        result = ready_wait(ready[0]);
+    }
+    close(ready[0]);
+    return result;
+}
+
+/* Wait for the process with a time limit; whether it ended. */
+static bool process_ended(pid_t pid)
+{
+    const int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd fds = {.fd = pidfd, .events = POLLIN};
+
+    const int count = pidfd < 0 ? 1 : poll(&fds, 1, STOP_TIMEOUT_MS);
+    if (pidfd >= 0) {
+        close(pidfd);
+    }
+    return count != 0 && waitpid(pid, NULL, 0) == pid;
+}
+
+void private_broker_stop(struct private_broker *broker)
+{
+    if (broker->pid != 0) {
+        kill(broker->pid, SIGTERM);
+        if (!process_ended(broker->pid)) {
+            fprintf(stderr, "the broker did not end within a minute; killing it\n");
+            kill(broker->pid, SIGKILL);
+            waitpid(broker->pid, NULL, 0);
+        }
+        broker->pid = 0;
+    }
+    directory_remove(broker->directory);
+    directory_remove(broker->run_directory);
+}
+
+uint64_t private_broker_cpu_ns(const struct private_broker *broker)
+{
+    char path[80];
+    uint64_t total = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/task", (int)broker->pid);
+    DIR *tasks = opendir(path);
+    if (!tasks) {
+        return 0;
+    }
+    for (struct dirent *entry = readdir(tasks); entry; entry = readdir(tasks)) {
+        uint64_t on_cpu_ns = 0;
+        snprintf(path, sizeof path, "/proc/%d/task/%.20s/schedstat", (int)broker->pid,
+                 entry->d_name);
+        FILE *file = entry->d_name[0] == '.' ? NULL : fopen(path, "re");
+        if (file && fscanf(file, "%" SCNu64, &on_cpu_ns) == 1) {
+            total += on_cpu_ns;
+        }
+        if (file) {
+            fclose(file);
+        }
+    }
+    closedir(tasks);
+    return total;
+}

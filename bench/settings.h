@@ -1,0 +1,54 @@
+/*
+ * Settings: what a benchmark is told through environment variables.
+ * Runs on:    the benchmark's main thread, once.
+ * Invariants: the program fills in its defaults, settings_load() replaces what the environment
+ *             names; a value that is not possible ends the program with EX_USAGE and says what
+ *             was expected.
+ */
+#ifndef TUSK_BENCH_SETTINGS_H
+#define TUSK_BENCH_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SETTINGS_BYTES_MAX (UINT64_C(8) << 30)
+
+struct settings {
+    char fsync[32];     /* FSYNC, as tuskd --fsync wants it */
+    char idle[16];      /* IDLE, of broker and clients */
+    unsigned procs_min; /* PROCS=N or A-B: producer processes */
+    unsigned procs_max;
+    bool procs_given;
+    unsigned threads;   /* THREADS per process */
+    unsigned topics;    /* TOPICS; 0: one per producer */
+    unsigned consumers; /* CONSUMERS: processes that read */
+    unsigned batch;     /* BATCH: entries per batch */
+    unsigned runs;      /* RUNS: repetitions of each measurement */
+    uint64_t size_min;  /* SIZE=N or A-B: bytes per entry */
+    uint64_t size_max;
+    double duration_s;  /* DURATION of one measurement */
+    uint64_t bytes_max; /* MAX_BYTES that the whole program may write */
+    bool idle_given;
+    const char *backend;  /* BACKEND; NULL: the broker's choice */
+    const char *data_dir; /* DATA_DIR: parent of the temporary data directories */
+    const char *results;  /* RESULTS: directory for CSV and JSON; NULL: none */
+};
+
+#define SETTINGS_DEFAULT                                                                           \
+    {                                                                                              \
+        .fsync = "200ms", .idle = "adaptive", .procs_min = 1, .procs_max = 1, .threads = 1,        \
+        .batch = 1, .runs = 3, .size_min = 64, .size_max = 64, .duration_s = 5,                    \
+        .bytes_max = SETTINGS_BYTES_MAX                                                            \
+    }
+
+/* Replace what the environment names; ends the program on a value that is not possible. */
+void settings_load(struct settings *settings);
+
+/* enum tusk_idle for the name in settings->idle or another of the three. */
+uint32_t settings_idle(const char *name);
+
+/* End the program unless the data directory has twice bytes_max free. */
+void settings_check_space(const struct settings *settings);
+
+#endif

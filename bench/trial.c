@@ -1,0 +1,28 @@
+/*
+ * Trial: see trial.h.
+ */
+#include "bench/trial.h"
+
+#include <sysexits.h>
+
+#define STATUS_INTERRUPTED 130
+
+int trial_run(const struct settings *settings, const char *fsync, const char *idle,
+              struct crew *crew)
+{
+    struct private_broker broker;
+
+    int result = private_broker_start(&broker, settings, fsync, idle);
+    if (result == 0) {
+        crew->socket = broker.socket;
+        crew->idle = settings_idle(idle);
+        result = crew_run(crew);
+    }
+    private_broker_stop(&broker);
+    return result;
+}
+
+int trial_status(int error)
+{
+    return error == 0 ? EX_OK : error == -EINTR ? STATUS_INTERRUPTED : EX_SOFTWARE;
+}
