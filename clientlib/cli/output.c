@@ -6,7 +6,6 @@
 #include "clientlib/cli/fail.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,8 +75,10 @@ static size_t utf8_length(const unsigned char *data, size_t size)
     return code < least[length] || code > 0x10ffff || surrogate ? 0 : length;
 }
 
-static bool utf8_valid(const unsigned char *data, size_t size)
+bool output_is_utf8(const void *bytes, size_t size)
 {
+    const unsigned char *data = bytes;
+
     while (size > 0) {
         const size_t length = utf8_length(data, size);
         if (length == 0) {
@@ -130,7 +131,7 @@ static void base64(const unsigned char *data, size_t size)
 
 void output_json_member(const char *name, const void *data, size_t size)
 {
-    const bool text = utf8_valid(data, size);
+    const bool text = output_is_utf8(data, size);
 
     output_text("\"");
     output_text(name);
@@ -150,7 +151,7 @@ static bool name_byte_plain(unsigned char byte)
 
 void output_name(const char *name)
 {
-    const bool utf8 = utf8_valid((const unsigned char *)name, strlen(name));
+    const bool utf8 = output_is_utf8(name, strlen(name));
 
     for (const char *c = name; *c; c++) {
         const unsigned char byte = (unsigned char)*c;
@@ -166,7 +167,7 @@ void output_name(const char *name)
 
 size_t output_name_columns(const char *name)
 {
-    const bool utf8 = utf8_valid((const unsigned char *)name, strlen(name));
+    const bool utf8 = output_is_utf8(name, strlen(name));
     size_t columns = 0;
 
     for (const char *c = name; *c; c++) {

@@ -8,6 +8,7 @@
 #ifndef TUSK_CLI_OUTPUT_H
 #define TUSK_CLI_OUTPUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum output_outcome {
@@ -24,6 +25,8 @@ enum output_outcome output_flush(void);
 
 void output_bytes(const void *data, size_t size);
 void output_text(const char *text);
+
+bool output_is_utf8(const void *bytes, size_t size);
 
 /* One JSON member, `"name":"value"`, in which value is data; if it isn't UTF-8: in base 64, and
  * the name gets the suffix _base64. */

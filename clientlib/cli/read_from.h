@@ -10,8 +10,7 @@
 
 /* What --help says about the value. */
 #define READ_FROM_FORMS                                                                            \
-    "earliest, latest, a sequence number, @SECONDS since the epoch, or a time as in "              \
-    "2030-01-31, 2030-01-31T12:00:00 (local) or 2030-01-31T12:00:00Z"
+    "earliest, latest, SEQ, @SECONDS, 2030-01-31, 2030-01-31T12:00:00 or 2030-01-31T12:00:00Z"
 
 struct read_from {
     enum tusk_from from;

@@ -74,8 +74,8 @@ static int entry_fail(const struct append_job *job, uint64_t number, int error)
 
     place_describe(job, number, place, sizeof place);
     if (error == -EMSGSIZE) {
-        return fail(EX_DATAERR, "%s: longer than an entry may be (about %zu bytes)", place,
-                    ENTRY_BYTES_MAX);
+        return fail(EX_DATAERR, "%s: longer than an entry may be (about %zu KiB)", place,
+                    ENTRY_BYTES_MAX >> 10);
     }
     if (error == -ETIMEDOUT) {
         return fail(EX_TEMPFAIL,
@@ -184,8 +184,11 @@ static void rate_print(const struct append_job *job, double seconds)
 {
     const struct appender *appender = &job->appender;
 
-    fprintf(stderr, "appended %" PRIu64 " entries, %" PRIu64 " bytes in %.3f s: %.0f entries/s\n",
-            appender->completed, appender->bytes, seconds,
+    fprintf(stderr, "appended %" PRIu64 " entries", appender->completed);
+    if (appender->completed == appender->submitted) {
+        fprintf(stderr, ", %" PRIu64 " bytes", appender->bytes);
+    }
+    fprintf(stderr, " in %.3f s: %.0f entries/s\n", seconds,
             seconds > 0 ? (double)appender->completed / seconds : 0.0);
 }
 

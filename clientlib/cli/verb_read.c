@@ -339,7 +339,8 @@ int verb_read(int argc, char **argv)
         .verb = "read",
         .operands = "TOPIC",
         .summary = "Write the entries of TOPIC to stdout, one per line.",
-        .details = "WHERE is " READ_FROM_FORMS ".\n"
+        .details = "WHERE is " READ_FROM_FORMS "\n"
+                   "(a sequence number, seconds since the epoch, or a local or universal time).\n"
                    "Reading changes nothing, except with --group, which consumes.\n",
         .operands_min = 1,
         .operands_max = 1,

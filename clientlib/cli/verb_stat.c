@@ -121,13 +121,22 @@ static int topic_stat(struct tusk *tusk, const char *name, bool json)
 
 /* ---- Prometheus text format ------------------------------------------------------------------ */
 
+/* The format wants UTF-8: what isn't is written with \xNN for its bytes. */
 static void label_print(const char *text)
 {
+    const bool utf8 = output_is_utf8(text, strlen(text));
+
     for (; *text; text++) {
-        if (*text == '"' || *text == '\\') {
-            output_bytes("\\", 1);
+        char escape[8];
+        if (*text == '\n') {
+            output_text("\\n");
+        } else if (!utf8 && (unsigned char)*text >= 0x80) {
+            snprintf(escape, sizeof escape, "\\\\x%02x", (unsigned char)*text);
+            output_text(escape);
+        } else {
+            output_text(*text == '"' || *text == '\\' ? "\\" : "");
+            output_bytes(text, 1);
         }
-        output_bytes(*text == '\n' ? "\\n" : text, *text == '\n' ? 2 : 1);
     }
 }
 
