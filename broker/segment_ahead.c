@@ -1,0 +1,284 @@
+/* Segments ahead of need: see segment_ahead.h. */
+#include "broker/segment_ahead.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "broker/fault.h"
+#include "broker/segment.h"
+#include "broker/segment_header.h"
+#include "shm/crash_point.h"
+
+_Static_assert(CHUNK_BYTES_MIN % SEGMENT_ZERO_BYTES == 0, "a chunk is zeroed in whole pieces");
+
+static struct segment_name unfinished_name(uint32_t number)
+{
+    struct segment_name name;
+    snprintf(name.text, sizeof name.text, "%016x.seg.new", number);
+    return name;
+}
+
+static void tell(struct segment_set *set, int result)
+{
+    if (set->config.changed != NULL) {
+        set->config.changed(set->config.context, result);
+    }
+}
+
+/* Errors that pass: what is lacking may be given back. */
+static bool is_refusal(int result)
+{
+    return result == -ENOSPC || result == -EDQUOT || result == -EFBIG || result == -EMFILE ||
+           result == -ENFILE || result == -ENOMEM;
+}
+
+/* Growing. */
+
+/* Gives up the file being made; a full disk is asked again later, anything else is for the caller. */
+static void growth_fail(struct segment_set *set, int result)
+{
+    if (set->growing != NULL) {
+        io_file_close(set->io, set->growing);
+        set->growing = NULL;
+        (void)io_unlink(set->io, set->dir, unfinished_name(set->count).text);
+    }
+    set->growth = is_refusal(result) ? GROWTH_REFUSED : GROWTH_FAILED;
+    set->retry_ns = 0;
+    tell(set, is_refusal(result) ? -ENOSPC : result);
+}
+
+/* Fills the operation that a state of growth waits for. */
+static struct io_op growth_op(const struct segment_set *set)
+{
+    struct io_op op = {.file = set->growing};
+    switch (set->growth) {
+    case GROWTH_ALLOCATING:
+        op.kind = IO_ALLOCATE;
+        op.bytes = set->segment_bytes;
+        break;
+    case GROWTH_WRITING:
+        op.kind = IO_WRITE;
+        op.buffer = set->header;
+        op.bytes = SEGMENT_HEADER_BYTES;
+        break;
+    case GROWTH_SYNCING:
+        op.kind = IO_FSYNC;
+        break;
+    case GROWTH_NAMING:
+        op.kind = IO_FSYNC;
+        op.file = set->dir;
+        break;
+    case GROWTH_IDLE:
+    case GROWTH_REFUSED:
+    case GROWTH_FAILED:
+        ensure(!"growth waits for no operation");
+    }
+    return op;
+}
+
+static void growth_done(struct io_op *op, int result);
+
+static void growth_enter(struct segment_set *set, enum segment_growth growth)
+{
+    set->growth = growth;
+    set->grow = growth_op(set);
+    set->grow.done = growth_done;
+    set->grow.context = set;
+    io_submit(set->io, &set->grow);
+}
+
+static int growth_begin(struct segment_set *set)
+{
+    if (set->count >= UINT32_MAX / GROUP_UNITS / set->segment_groups - 1) {
+        return -ENOSPC; /* slot numbers have 32 bits */
+    }
+    segment_header_fill(set, set->count);
+    return io_file_open(set->io, set->dir, unfinished_name(set->count).text,
+                        IO_OPEN_CREATE | IO_OPEN_DIRECT, &set->growing);
+}
+
+static int growth_name(struct segment_set *set)
+{
+    return io_rename(set->io, set->dir, unfinished_name(set->count).text,
+                     segment_name(set->count).text);
+}
+
+static int growth_end(struct segment_set *set)
+{
+    const int result = segment_set_insert(set, set->growing);
+    if (result == 0) {
+        set->growing = NULL;
+        set->growth = GROWTH_IDLE;
+    }
+    return result;
+}
+
+static void growth_done(struct io_op *op, int result)
+{
+    struct segment_set *set = op->context;
+    if (result != 0) {
+        growth_fail(set, result);
+        return;
+    }
+    switch (set->growth) {
+    case GROWTH_ALLOCATING:
+        crash_point("segment.allocated");
+        growth_enter(set, GROWTH_WRITING);
+        return;
+    case GROWTH_WRITING:
+        crash_point("segment.header_written");
+        growth_enter(set, GROWTH_SYNCING);
+        return;
+    case GROWTH_SYNCING:
+        result = growth_name(set);
+        if (result == 0) {
+            crash_point("segment.named");
+            growth_enter(set, GROWTH_NAMING);
+        }
+        break;
+    case GROWTH_NAMING:
+        result = growth_end(set);
+        if (result == 0) {
+            segment_ahead(set);
+            tell(set, 0);
+        }
+        break;
+    case GROWTH_IDLE:
+    case GROWTH_REFUSED:
+    case GROWTH_FAILED:
+        ensure(!"growth waits for no operation");
+    }
+    if (result != 0) {
+        growth_fail(set, result);
+    }
+}
+
+static void grow_ahead(struct segment_set *set)
+{
+    const uint32_t wanted = set->slots.system_groups + set->segment_groups / 4;
+    if (set->stopped || set->growth != GROWTH_IDLE || slot_map_free_groups(&set->slots) >= wanted) {
+        return;
+    }
+    const int result = growth_begin(set);
+    if (result == 0) {
+        growth_enter(set, GROWTH_ALLOCATING);
+    } else {
+        growth_fail(set, result);
+    }
+}
+
+int segment_set_add_now(struct segment_set *set, struct fault *fault)
+{
+    ensure(set->growth == GROWTH_IDLE);
+    static const enum segment_growth steps[] = {GROWTH_ALLOCATING, GROWTH_WRITING, GROWTH_SYNCING,
+                                                GROWTH_NAMING};
+    int result = growth_begin(set);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && result == 0; i++) {
+        set->growth = steps[i];
+        if (steps[i] == GROWTH_NAMING) {
+            result = growth_name(set);
+            crash_point("segment.named");
+        }
+        if (result == 0) {
+            struct io_op op = growth_op(set);
+            result = io_now(set->io, &op);
+            crash_point("segment.step");
+        }
+    }
+    if (result == 0) {
+        result = growth_end(set);
+    }
+    if (result == 0) {
+        return 0;
+    }
+    io_file_close(set->io, set->growing);
+    set->growing = NULL;
+    set->growth = GROWTH_IDLE;
+    (void)io_unlink(set->io, set->dir, unfinished_name(set->count).text);
+    return fault_set(fault, result, "a segment of %llu bytes cannot be made in %s: %s%s",
+                     (unsigned long long)set->segment_bytes, set->path, strerror(-result),
+                     result == -EOPNOTSUPP ? "; its file system cannot preallocate files" : "");
+}
+
+/* The zero-written reserve. */
+
+static void zero_done(struct io_op *op, int result);
+
+static void zero_next(struct segment_set *set)
+{
+    const uint32_t slot = set->zeroed_group * GROUP_UNITS;
+    set->zero = (struct io_op){
+        .kind = IO_WRITE,
+        .dsync = true,
+        .file = slot_file(set, slot),
+        .buffer = set->zeros,
+        .bytes = SEGMENT_ZERO_BYTES,
+        .offset = slot_offset(set, slot) + set->zeroed_bytes,
+        .done = zero_done,
+        .context = set,
+    };
+    io_submit(set->io, &set->zero);
+}
+
+static void zero_done(struct io_op *op, int result)
+{
+    struct segment_set *set = op->context;
+    set->zeroed_bytes += SEGMENT_ZERO_BYTES;
+    if (result == 0 && set->zeroed_bytes < set->chunk_bytes && !set->stopped) {
+        zero_next(set);
+        return;
+    }
+    set->zeroing = false;
+    slot_map_unhold(&set->slots, set->zeroed_group,
+                    result == 0 && set->zeroed_bytes == set->chunk_bytes);
+    if (result != 0) {
+        tell(set, result);
+        return;
+    }
+    segment_ahead(set);
+}
+
+static void zero_ahead(struct segment_set *set)
+{
+    if (set->stopped || set->zeroing || set->growth == GROWTH_FAILED ||
+        slot_map_free_written(&set->slots) >= set->slots.written_groups ||
+        slot_map_free_groups(&set->slots) <= set->slots.system_groups + 1) {
+        return;
+    }
+    const uint32_t group = slot_map_hold_fresh(&set->slots);
+    if (group != GROUP_NONE) {
+        set->zeroing = true;
+        set->zeroed_group = group;
+        set->zeroed_bytes = 0;
+        zero_next(set);
+    }
+}
+
+void segment_ahead(struct segment_set *set)
+{
+    grow_ahead(set);
+    zero_ahead(set);
+}
+
+void segment_set_tick(struct segment_set *set, uint64_t now_ns)
+{
+    if (set->growth == GROWTH_REFUSED) {
+        if (set->retry_ns == 0) {
+            set->retry_ns = now_ns + SEGMENT_RETRY_NS;
+        } else if (now_ns >= set->retry_ns) {
+            set->growth = GROWTH_IDLE;
+        }
+    }
+    segment_ahead(set);
+}
+
+void segment_set_stop(struct segment_set *set)
+{
+    set->stopped = true;
+}
+
+bool segment_set_busy(const struct segment_set *set)
+{
+    return set->zeroing || set->growing != NULL;
+}

@@ -1,0 +1,215 @@
+/* Slot map: see slot_map.h. */
+#include "broker/slot_map.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "shm/ensure.h"
+
+#define ALL_UNITS UINT16_MAX
+_Static_assert(GROUP_UNITS == 16, "a group's masks are 16 bits wide");
+
+void slot_map_init(struct slot_map *map, uint32_t system_groups, uint32_t written_groups)
+{
+    *map = (struct slot_map){.system_groups = system_groups, .written_groups = written_groups};
+    for (int i = 0; i < SLOT_LISTS; i++) {
+        map->lists[i].first = GROUP_NONE;
+        map->lists[i].last = GROUP_NONE;
+    }
+}
+
+void slot_map_deinit(struct slot_map *map)
+{
+    free(map->groups);
+    *map = (struct slot_map){0};
+}
+
+static enum slot_list list_of(const struct slot_group *group)
+{
+    if (group->used == 0) {
+        return group->written == ALL_UNITS ? LIST_FREE_WRITTEN : LIST_FREE_FRESH;
+    }
+    if (group->used == ALL_UNITS) {
+        return LIST_NONE;
+    }
+    return group->written & ~group->used ? LIST_PART_WRITTEN : LIST_PART_FRESH;
+}
+
+static void list_remove(struct slot_map *map, enum slot_list list, uint32_t number)
+{
+    if (list == LIST_NONE) {
+        return;
+    }
+    const struct slot_group *group = &map->groups[number];
+    if (group->previous == GROUP_NONE) {
+        map->lists[list].first = group->next;
+    } else {
+        map->groups[group->previous].next = group->next;
+    }
+    if (group->next == GROUP_NONE) {
+        map->lists[list].last = group->previous;
+    } else {
+        map->groups[group->next].previous = group->previous;
+    }
+    map->lists[list].count--;
+}
+
+static void list_append(struct slot_map *map, enum slot_list list, uint32_t number)
+{
+    if (list == LIST_NONE) {
+        return;
+    }
+    struct slot_group *group = &map->groups[number];
+    group->previous = map->lists[list].last;
+    group->next = GROUP_NONE;
+    if (group->previous == GROUP_NONE) {
+        map->lists[list].first = number;
+    } else {
+        map->groups[group->previous].next = number;
+    }
+    map->lists[list].last = number;
+    map->lists[list].count++;
+}
+
+/* The one place where a group changes. */
+static void group_set(struct slot_map *map, uint32_t number, uint16_t used, uint16_t written)
+{
+    struct slot_group *group = &map->groups[number];
+    const enum slot_list before = list_of(group);
+    group->used = used;
+    group->written = written;
+    const enum slot_list after = list_of(group);
+    if (before != after) {
+        /* list_remove() needs the links only, so the masks may have changed already. */
+        list_remove(map, before, number);
+        list_append(map, after, number);
+    }
+}
+
+int slot_map_grow(struct slot_map *map, uint32_t groups)
+{
+    ensure(groups > 0 && groups <= UINT32_MAX / GROUP_UNITS - map->groups_count);
+    if (map->groups_count + groups > map->groups_max) {
+        uint32_t groups_max = map->groups_max * 2;
+        if (groups_max < map->groups_count + groups) {
+            groups_max = map->groups_count + groups;
+        }
+        struct slot_group *larger = realloc(map->groups, (size_t)groups_max * sizeof *larger);
+        if (larger == NULL) {
+            return -ENOMEM;
+        }
+        map->groups = larger;
+        map->groups_max = groups_max;
+    }
+    for (uint32_t i = 0; i < groups; i++) {
+        const uint32_t number = map->groups_count++;
+        struct slot_group *group = &map->groups[number];
+        *group = (struct slot_group){.used = i == 0 ? 1 : 0, .written = i == 0 ? 1 : 0};
+        list_append(map, list_of(group), number);
+    }
+    return 0;
+}
+
+static uint32_t first_of(const struct slot_map *map, enum slot_list list, bool system)
+{
+    const bool whole = list == LIST_FREE_WRITTEN || list == LIST_FREE_FRESH;
+    if (whole && !system && slot_map_free_groups(map) <= map->system_groups) {
+        return GROUP_NONE;
+    }
+    return map->lists[list].first;
+}
+
+/* Where slots are looked for, by what is wanted. Overwriting is faster than writing for the first
+ * time, so written groups go to everybody as long as enough are left for those that need one. */
+static const enum slot_list *lists_to_try(const struct slot_map *map, unsigned flags)
+{
+    static const enum slot_list big[] = {LIST_FREE_FRESH, LIST_FREE_WRITTEN, LIST_NONE};
+    static const enum slot_list big_written[] = {LIST_FREE_WRITTEN, LIST_FREE_FRESH, LIST_NONE};
+    static const enum slot_list small[] = {LIST_PART_FRESH, LIST_PART_WRITTEN, LIST_FREE_FRESH,
+                                           LIST_FREE_WRITTEN, LIST_NONE};
+    static const enum slot_list small_written[] = {LIST_PART_WRITTEN, LIST_FREE_WRITTEN,
+                                                   LIST_PART_FRESH, LIST_FREE_FRESH, LIST_NONE};
+    const bool plenty = slot_map_free_written(map) > map->written_groups;
+    if (flags & SLOT_SMALL) {
+        return flags & SLOT_WRITTEN ? small_written : small;
+    }
+    return flags & SLOT_WRITTEN || plenty ? big_written : big;
+}
+
+static uint16_t unit_to_take(const struct slot_group *group, unsigned flags)
+{
+    const unsigned unused = ALL_UNITS & ~(unsigned)group->used;
+    const unsigned preferred =
+        unused & (flags & SLOT_WRITTEN ? group->written : ~(unsigned)group->written);
+    return (uint16_t)__builtin_ctz(preferred != 0 ? preferred : unused);
+}
+
+bool slot_map_take(struct slot_map *map, unsigned flags, uint32_t *slot)
+{
+    uint32_t number = GROUP_NONE;
+    for (const enum slot_list *list = lists_to_try(map, flags); *list != LIST_NONE; list++) {
+        number = first_of(map, *list, flags & SLOT_SYSTEM);
+        if (number != GROUP_NONE) {
+            break;
+        }
+    }
+    if (number == GROUP_NONE) {
+        return false;
+    }
+    const struct slot_group *group = &map->groups[number];
+    if (flags & SLOT_SMALL) {
+        const uint16_t unit = unit_to_take(group, flags);
+        *slot = number * GROUP_UNITS + unit;
+        group_set(map, number, (uint16_t)(group->used | 1u << unit), group->written);
+    } else {
+        *slot = number * GROUP_UNITS;
+        group_set(map, number, ALL_UNITS, group->written);
+    }
+    return true;
+}
+
+static uint16_t slot_mask(uint32_t slot, bool small)
+{
+    ensure(small || slot % GROUP_UNITS == 0);
+    return (uint16_t)(small ? 1u << slot % GROUP_UNITS : ALL_UNITS);
+}
+
+void slot_map_release(struct slot_map *map, uint32_t slot, bool small)
+{
+    const uint32_t number = slot / GROUP_UNITS;
+    ensure(number < map->groups_count);
+    const struct slot_group *group = &map->groups[number];
+    const uint16_t mask = slot_mask(slot, small);
+    ensure((group->used & mask) == mask);
+    group_set(map, number, (uint16_t)(group->used & ~mask), (uint16_t)(group->written | mask));
+}
+
+int slot_map_mark(struct slot_map *map, uint32_t slot, bool small)
+{
+    const uint32_t number = slot / GROUP_UNITS;
+    if (number >= map->groups_count || (!small && slot % GROUP_UNITS != 0)) {
+        return -EBADMSG;
+    }
+    const struct slot_group *group = &map->groups[number];
+    const uint16_t mask = slot_mask(slot, small);
+    if (group->used & mask) {
+        return -EBADMSG;
+    }
+    group_set(map, number, (uint16_t)(group->used | mask), group->written);
+    return 0;
+}
+
+uint32_t slot_map_hold_fresh(struct slot_map *map)
+{
+    const uint32_t number = map->lists[LIST_FREE_FRESH].first;
+    if (number != GROUP_NONE) {
+        group_set(map, number, ALL_UNITS, map->groups[number].written);
+    }
+    return number;
+}
+
+void slot_map_unhold(struct slot_map *map, uint32_t group, bool written)
+{
+    ensure(map->groups[group].used == ALL_UNITS);
+    group_set(map, group, 0, written ? ALL_UNITS : map->groups[group].written);
+}
