@@ -152,7 +152,7 @@ static bool unit_pinned(const struct chunk_pool *pool, uint32_t unit)
     return (pool->pinned[unit / 64] >> (unit % 64) & 1) != 0;
 }
 
-/* The image is gone for everybody. A chunk that was trimmed meanwhile goes with it. */
+/* The image is gone for everybody. A trimmed chunk whose slot is free already goes with it. */
 static void chunk_drop(struct chunk_pool *pool, struct chunk *chunk)
 {
     atom_store_release(stamp_of(pool, chunk), 0);
@@ -164,7 +164,7 @@ static void chunk_drop(struct chunk_pool *pool, struct chunk *chunk)
     chunk->unit = UNIT_NONE;
     chunk->state = CHUNK_COLD;
     pool->evictions++;
-    if (chunk->topic == NULL) {
+    if (chunk->topic == NULL && chunk->slot == SLOT_NONE) {
         chunk_free(chunk);
     }
 }

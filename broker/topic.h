@@ -32,6 +32,8 @@ struct chunk {
     uint64_t generation;
     uint64_t base_seq; /* of its first unit, or a lower bound of it unless base_exact */
     uint64_t base_time_ns;
+    uint64_t entry_position; /* of the first entry that begins in it; 0: not known */
+    uint64_t entry_seq;
     uint64_t written; /* the image is on disk (not: durable) up to this position */
     uint32_t slot;
     uint32_t unit; /* in the arena, or UNIT_NONE */
@@ -42,10 +44,19 @@ struct chunk {
     bool started;                  /* its header is complete: it has a first unit */
     uint32_t next_slot;            /* system topic: the successor's, else SLOT_NONE */
     uint64_t next_generation;      /* system topic */
+    int damaged;                   /* why its image cannot be loaded, -errno; 0 = it can */
     struct list_node clean;        /* in pool.clean: resident and evictable */
+    struct list_node full;         /* in flush.full: complete, not written yet */
+    struct list_node starved;      /* in store.starved: wants a unit to be loaded into */
     struct list waiters;           /* of struct pending.queue: until it is resident */
     struct list_node frees;        /* in store.frees: its slot waits for the trim's sync */
     uint64_t free_after_sync;      /* the sync that makes its trim durable */
+};
+
+/* A record of a cursor, and the sync that makes it durable. */
+struct cursor_record {
+    uint64_t seq;
+    uint64_t sync;
 };
 
 /* The cursor of the group "default". */
@@ -53,9 +64,10 @@ struct cursor {
     bool exists;
     uint64_t seq; /* the next entry to hand out */
     uint64_t position;
-    uint64_t recorded_seq;  /* in the newest record */
-    uint64_t recorded_sync; /* the sync that covers it */
-    uint64_t durable_seq;   /* in the newest durable record */
+    uint64_t durable_seq;           /* of the newest durable record */
+    struct cursor_record recorded;  /* the newest */
+    struct cursor_record in_flight; /* the newest that the flush in flight covers */
+    struct list_node undurable;     /* in store.cursors: recorded, not durable */
 };
 
 struct topic {
@@ -85,7 +97,7 @@ struct topic {
 
     struct list_node topics;    /* in topic_set.all */
     struct list_node hash_next; /* in topic_set's bucket */
-    struct list_node dirty;     /* in store.dirty: written < tail of some chunk */
+    struct list_node dirty;     /* in flush.dirty: durable < tail */
     struct list_node captured;  /* in flush.captured */
     uint64_t captured_position;
     uint64_t captured_seq;

@@ -1,0 +1,256 @@
+/* Append: see append.h. */
+#include "broker/append.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/pending.h"
+#include "broker/unit.h"
+#include "shm/crash_point.h"
+
+/* What one unit takes out of its lane. */
+struct taking {
+    struct store *store;
+    struct lane *lane;
+    struct topic *topic;
+    uint64_t head;    /* the lane's, after what is placed so far */
+    uint64_t cq_tail; /* the same */
+    uint64_t slots;   /* of the CQ that may be used */
+    uint32_t count;
+};
+
+static struct taking taking_begin(struct store *store, struct lane *lane, struct topic *topic)
+{
+    struct taking taking = {
+        .store = store,
+        .lane = lane,
+        .topic = topic,
+        .head = lane->head,
+        .cq_tail = lane->cq_tail,
+    };
+    uint64_t used = lane->cq_tail + lane->pending_count - lane->cq_head_seen;
+    if (used + UNIT_ENTRIES_MAX > lane->map.cq_slots && lane_has_slot(lane) >= 0) {
+        used = lane->cq_tail + lane->pending_count - lane->cq_head_seen;
+    }
+    taking.slots = lane->map.cq_slots - used;
+    return taking;
+}
+
+/* The completion lies beyond the CQ's tail, where the client does not look, until the unit is final. */
+static bool taking_complete(struct taking *taking, const struct submission *submission,
+                            uint64_t seq, int error)
+{
+    taking->head += submission_bytes(submission->bytes);
+    if ((submission->flags & SUBMIT_QUIET) != 0) {
+        if (error != 0 && taking->lane->failed == 0) {
+            taking->lane->failed = error;
+        }
+        return true;
+    }
+    if (taking->slots == 0) {
+        return false;
+    }
+    taking->slots--;
+    const struct completion_shm completion = {
+        .user_data = submission->user_data, .seq = seq, .error = error};
+    lane_engine_complete(&taking->lane->map, taking->cq_tail++, &completion);
+    return true;
+}
+
+/* Steps 2 to 5 of a unit; step 6, publishing to the client, comes at the end of the pass. */
+static void taking_commit(struct taking *taking, struct unit *unit, int error)
+{
+    struct lane *lane = taking->lane;
+    const struct intent intent = {
+        .head = taking->head,
+        .cq_tail = taking->cq_tail,
+        .position = unit != NULL ? unit_end(unit) : 0,
+        .first_seq = unit != NULL ? unit->first_seq : 0,
+        .topic = unit != NULL ? taking->topic->index : 0,
+        .count = taking->count,
+        .error = error,
+    };
+    intent_write(lane->record, &intent);
+    crash_point("append.intent_valid");
+    if (unit != NULL) {
+        unit_publish(unit);
+        lane->last_sync = taking->store->flush.next_sync;
+    }
+    crash_point("append.tail_published");
+    intent_finish(lane->record, taking->head, taking->cq_tail);
+    crash_point("append.intent_done");
+    lane->head = taking->head;
+    lane->cq_tail = taking->cq_tail;
+    lane_touch(taking->store, lane);
+}
+
+static enum submit_outcome refuse(struct store *store, struct lane *lane,
+                                  const struct submission *submission, int error)
+{
+    struct taking taking = taking_begin(store, lane, NULL);
+    if (!taking_complete(&taking, submission, 0, error)) {
+        return submit_hostile(lane, "has more completions outstanding than its CQ has slots");
+    }
+    taking_commit(&taking, NULL, error);
+    return SUBMIT_TAKEN;
+}
+
+/* May the topic take this submission? 0, STORE_WAIT or -errno. */
+static int topic_ready(struct store *store, struct topic *topic,
+                       const struct submission *submission)
+{
+    if (store->fenced != 0) {
+        return -EIO;
+    }
+    if (topic == NULL || topic->state == TOPIC_DELETED) {
+        return -ESTALE;
+    }
+    if ((submission->flags & SUBMIT_AT) != 0 && topic->next_seq != submission->arg) {
+        return -EILSEQ;
+    }
+    if (topic->state == TOPIC_PRESENT) {
+        return STORE_READY;
+    }
+    if ((submission->flags & SUBMIT_NO_CREATE) != 0) {
+        return -ENOENT;
+    }
+    return store_topic_create(store, topic);
+}
+
+static bool same_run(const struct submission *first, const struct submission *next)
+{
+    return next->kind == SUBMIT_APPEND && next->topic == first->topic &&
+           next->incarnation == first->incarnation && (next->flags & SUBMIT_AT) == 0 &&
+           (next->flags & ~SUBMIT_FLAGS_KNOWN) == 0;
+}
+
+/* The submission behind the ones taken so far, if it can go into the same unit. */
+static bool run_next(const struct taking *taking, const struct unit *unit, uint64_t tail,
+                     const struct submission *first, struct submission *next)
+{
+    if (tail - taking->head < SUBMISSION_HEADER_BYTES || taking->count == UNIT_ENTRIES_MAX ||
+        taking->head - taking->lane->head >= UNIT_BYTES_MAX || taking->slots == 0) {
+        return false;
+    }
+    *next = submission_copy(&taking->lane->map, taking->head);
+    return same_run(first, next) && submission_bytes(next->bytes) <= tail - taking->head &&
+           unit_fits(unit, next->bytes);
+}
+
+static enum submit_outcome append_run(struct store *store, struct lane *lane, struct topic *topic,
+                                      uint64_t tail, const struct submission *first)
+{
+    struct taking taking = taking_begin(store, lane, topic);
+    struct submission next = *first;
+    struct unit unit;
+    unit_begin(&unit, store, topic);
+    do {
+        const void *payload = lane_at(&lane->map, taking.head + SUBMISSION_HEADER_BYTES);
+        if (!taking_complete(&taking, &next, unit.seq, 0)) {
+            return submit_hostile(lane, "has more completions outstanding than its CQ has slots");
+        }
+        unit_place(&unit, payload, next.bytes, 0);
+        taking.count++;
+    } while (run_next(&taking, &unit, tail, first, &next));
+    taking_commit(&taking, &unit, 0);
+    return SUBMIT_TAKEN;
+}
+
+/* Copies the sizes of a batch's items to store->sizes; false: they don't fill its body exactly. */
+static bool batch_sizes(struct store *store, const struct lane *lane,
+                        const struct submission *submission)
+{
+    const unsigned char *body = lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES);
+    uint64_t offset = 0;
+    for (uint64_t i = 0; i < submission->arg; i++) {
+        if (submission->bytes - offset < BATCH_ITEM_BYTES) {
+            return false;
+        }
+        const uint64_t bytes = *(const volatile uint64_t *)(const void *)(body + offset);
+        if (bytes > submission->bytes - offset - BATCH_ITEM_BYTES ||
+            batch_item_bytes(bytes) > submission->bytes - offset) {
+            return false;
+        }
+        store->sizes[i] = bytes;
+        offset += batch_item_bytes(bytes);
+    }
+    return offset == submission->bytes;
+}
+
+static bool sizes_make_room(struct store *store, uint64_t count)
+{
+    if (count <= store->sizes_room) {
+        return true;
+    }
+    uint64_t *sizes = realloc(store->sizes, count * sizeof *sizes);
+    if (sizes == NULL) {
+        return false;
+    }
+    store->sizes = sizes;
+    store->sizes_room = count;
+    return true;
+}
+
+/* 0 or why the batch is refused; its items' sizes are in store->sizes then. */
+static int batch_check(struct store *store, const struct lane *lane,
+                       const struct submission *submission)
+{
+    const uint64_t count = submission->arg;
+    if (count == 0 || count > submission->bytes / BATCH_ITEM_BYTES) {
+        return -EINVAL;
+    }
+    if (count > BATCH_ENTRIES_MAX) {
+        return -EMSGSIZE;
+    }
+    if (!sizes_make_room(store, count)) {
+        return -ENOMEM;
+    }
+    return batch_sizes(store, lane, submission) ? 0 : -EINVAL;
+}
+
+static enum submit_outcome append_batch(struct store *store, struct lane *lane,
+                                        struct topic *topic, const struct submission *submission)
+{
+    struct taking taking = taking_begin(store, lane, topic);
+    struct unit unit;
+    unit_begin(&unit, store, topic);
+    const unsigned char *item = lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES);
+    if (!taking_complete(&taking, submission, unit.seq, 0)) {
+        return submit_hostile(lane, "has more completions outstanding than its CQ has slots");
+    }
+    for (uint64_t i = 0; i < submission->arg; i++) {
+        const bool last = i + 1 == submission->arg;
+        unit_place(&unit, item + BATCH_ITEM_BYTES, store->sizes[i],
+                   (uint16_t)(FRAME_BATCH | (last ? FRAME_BATCH_END : 0)));
+        item += batch_item_bytes(store->sizes[i]);
+    }
+    taking.count = (uint32_t)submission->arg;
+    taking_commit(&taking, &unit, 0);
+    return SUBMIT_TAKEN;
+}
+
+enum submit_outcome append_take(struct store *store, struct lane *lane, uint64_t tail,
+                                const struct submission *submission)
+{
+    struct topic *topic =
+        topic_set_find(&store->topics, submission->topic, submission->incarnation);
+    const bool batch = submission->kind == SUBMIT_BATCH;
+    const uint64_t size = submission->bytes;
+    int outcome = batch ? batch_check(store, lane, submission) : 0;
+    if (outcome == 0) {
+        outcome = topic_ready(store, topic, submission);
+    }
+    if (outcome == STORE_READY) {
+        outcome = batch ? unit_prepare(store, topic, store->sizes, submission->arg)
+                        : unit_prepare(store, topic, &size, 1);
+    }
+    if (outcome == STORE_WAIT) {
+        return SUBMIT_BLOCKED;
+    }
+    if (outcome < 0) {
+        return refuse(store, lane, submission, outcome);
+    }
+    return batch ? append_batch(store, lane, topic, submission)
+                 : append_run(store, lane, topic, tail, submission);
+}

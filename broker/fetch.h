@@ -1,0 +1,32 @@
+/*
+ * Fetch: brings a chunk that is not in the arena back from its slot, one read for all who want it.
+ * Runs on:    the engine of the store.
+ * Invariants: an image is shown to readers only after every frame of it was verified; a chunk whose
+ *             image is damaged stays so until the store is opened again.
+ */
+#ifndef TUSK_BROKER_FETCH_H
+#define TUSK_BROKER_FETCH_H
+
+#include "broker/store.h"
+
+struct pending;
+struct lane;
+
+/* Begins loading a chunk that is not resident, unless that is under way. STORE_WAIT: store.freed will
+ * tell; or why it cannot be loaded: -EBADMSG, -EIO. */
+int fetch_begin(struct store *store, struct chunk *chunk);
+
+/* A FETCH: completes at once if the chunk is there, else when it has been loaded. */
+void fetch_submit(struct store *store, struct pending *pending);
+
+/* The chunk, which the caller has held, stays in the arena and in the topic until the lane's client
+ * has reaped the completion that is about to be posted. */
+void fetch_hold(struct lane *lane, struct chunk *chunk);
+
+/* Lets go of what the lane's client has reaped; `all`: of everything, the lane is going. */
+void fetch_release(struct store *store, struct lane *lane, bool all);
+
+/* Something was freed: tries again to load the chunks that found no room. */
+void fetch_retry(struct store *store);
+
+#endif

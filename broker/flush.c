@@ -1,0 +1,467 @@
+/* Flush: see flush.h. */
+#include "broker/flush.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/group.h"
+#include "broker/pending.h"
+#include "broker/store.h"
+#include "broker/topic.h"
+#include "shm/crash_point.h"
+#include "shm/ensure.h"
+
+/* One write, or one sync, of the flush in flight. */
+struct flush_op {
+    struct io_op io;
+    struct store *store;
+    struct chunk *chunk;  /* of a write: held until it is done */
+    uint64_t upto;        /* of the range's last write: the image is on disk up to here */
+    void *block;          /* a private buffer, or NULL */
+    struct flush_op *next; /* in flush.free_ops */
+};
+
+int flush_init(struct flush *flush)
+{
+    *flush = (struct flush){.next_sync = 1};
+    list_init(&flush->dirty);
+    list_init(&flush->full);
+    list_init(&flush->captured);
+    list_init(&flush->waiters);
+    flush->blocks = io_buffer_new((uint64_t)FLUSH_BLOCKS * FLUSH_COPY_BYTES);
+    if (flush->blocks == NULL) {
+        return -ENOMEM;
+    }
+    for (int i = 0; i < FLUSH_BLOCKS; i++) {
+        void *block = flush->blocks + (size_t)i * FLUSH_COPY_BYTES;
+        *(void **)block = flush->free_block;
+        flush->free_block = block;
+    }
+    return 0;
+}
+
+void flush_deinit(struct flush *flush)
+{
+    while (flush->free_ops != NULL) {
+        struct flush_op *op = flush->free_ops;
+        flush->free_ops = op->next;
+        free(op);
+    }
+    free(flush->blocks);
+    flush->blocks = NULL;
+}
+
+static bool block_is_private(const struct flush *flush, const void *block)
+{
+    const uintptr_t offset = (uintptr_t)block - (uintptr_t)flush->blocks;
+    return offset < (uintptr_t)FLUSH_BLOCKS * FLUSH_COPY_BYTES;
+}
+
+static void *block_take(struct flush *flush)
+{
+    void *block = flush->free_block;
+    if (block != NULL) {
+        flush->free_block = *(void **)block;
+        return block;
+    }
+    return io_buffer_new(FLUSH_COPY_BYTES); /* not registered, but as good */
+}
+
+static void block_give(struct flush *flush, void *block)
+{
+    if (block == NULL) {
+        return;
+    }
+    if (!block_is_private(flush, block)) {
+        free(block);
+        return;
+    }
+    *(void **)block = flush->free_block;
+    flush->free_block = block;
+}
+
+static struct flush_op *op_take(struct store *store)
+{
+    struct flush *flush = &store->flush;
+    struct flush_op *op = flush->free_ops;
+    if (op != NULL) {
+        flush->free_ops = op->next;
+    } else {
+        op = malloc(sizeof *op);
+        ensure(op != NULL);
+    }
+    *op = (struct flush_op){.store = store};
+    op->io.context = op;
+    return op;
+}
+
+void flush_mark_dirty(struct store *store, struct topic *topic)
+{
+    struct flush *flush = &store->flush;
+    if (list_linked(&topic->dirty)) {
+        return;
+    }
+    if (flush->due_ns == 0) {
+        flush->due_ns = store->now_ns + store->config->fsync_interval_ns;
+    }
+    list_push_back(&flush->dirty, &topic->dirty);
+}
+
+void flush_mark_full(struct store *store, struct chunk *chunk)
+{
+    if (!list_linked(&chunk->full)) {
+        list_push_back(&store->flush.full, &chunk->full);
+    }
+}
+
+static uint64_t chunk_end(const struct store *store, const struct chunk *chunk)
+{
+    return chunk_start(chunk->number + 1, store->chunk_bytes);
+}
+
+void flush_settle_chunk(struct store *store, struct chunk *chunk)
+{
+    bool clean = true;
+    if (chunk->topic != NULL && chunk->state == CHUNK_RESIDENT) {
+        const uint64_t end = chunk_end(store, chunk);
+        const uint64_t tail = chunk->topic->tail_position;
+        clean = chunk->started && chunk->written >= (tail < end ? tail : end);
+    }
+    pool_settle(&store->pool, chunk, clean);
+    store->freed = true;
+}
+
+void flush_settle_tail(struct store *store, struct topic *topic)
+{
+    struct chunk *chunk = topic_chunk(topic, chunk_number(topic->tail_position, store->chunk_bytes));
+    if (chunk != NULL && chunk->state == CHUNK_RESIDENT) {
+        const bool freed = store->freed;
+        flush_settle_chunk(store, chunk);
+        store->freed = freed; /* nothing new: it was as clean before */
+    }
+}
+
+uint64_t flush_want(struct store *store)
+{
+    struct flush *flush = &store->flush;
+    if (list_empty(&flush->dirty)) {
+        return flush->durable_sync;
+    }
+    flush->wanted = true;
+    return flush->next_sync;
+}
+
+/* All syncs of the flush have succeeded. */
+static void flush_durable(struct store *store)
+{
+    struct flush *flush = &store->flush;
+    crash_point("flush.synced");
+    flush->durable_sync = flush->number;
+    list_each(node, &flush->captured)
+    {
+        struct topic *topic = list_entry(node, struct topic, captured);
+        list_remove(&topic->captured);
+        topic->durable_position = topic->captured_position;
+        topic->durable_seq = topic->captured_seq;
+        topic_publish_durable(topic->shm, topic->durable_position, topic->durable_seq);
+        if (topic->tail_position == topic->durable_position) {
+            list_remove(&topic->dirty);
+        }
+        store_topic_moved(store, topic);
+    }
+    atom_store_release(&store->directory->durable_flush, flush->number);
+    flush->due_ns = list_empty(&flush->dirty)
+                        ? 0
+                        : store->now_ns + store->config->fsync_interval_ns;
+    group_synced(store, flush->number);
+    store_frees_release(store, flush->number);
+}
+
+static void flush_end(struct store *store)
+{
+    struct flush *flush = &store->flush;
+    flush->state = FLUSH_IDLE;
+    if (flush->error != 0) {
+        list_each(node, &flush->captured)
+        {
+            list_remove(node);
+        }
+        store_fence(store, flush->error, flush->sync ? "a sync" : "a write");
+    } else if (flush->sync) {
+        flush_durable(store);
+    }
+    pending_synced(store);
+}
+
+static void syncs_begin(struct store *store);
+
+static void flush_op_done(struct io_op *io, int result)
+{
+    struct flush_op *op = io->context;
+    struct store *store = op->store;
+    struct flush *flush = &store->flush;
+    if (result != 0 && flush->error == 0) {
+        flush->error = result;
+    }
+    if (op->chunk != NULL) {
+        op->chunk->holds--;
+        if (result == 0 && op->upto > op->chunk->written) {
+            op->chunk->written = op->upto;
+        }
+        flush_settle_chunk(store, op->chunk);
+    }
+    block_give(flush, op->block);
+    op->next = flush->free_ops;
+    flush->free_ops = op;
+    if (--flush->outstanding > 0) {
+        return;
+    }
+    if (flush->state == FLUSH_WRITING && flush->sync && flush->error == 0) {
+        crash_point("flush.written");
+        syncs_begin(store);
+    } else {
+        flush_end(store);
+    }
+}
+
+/* One write of [from, from + bytes) of the chunk's slot. */
+static void write_submit(struct store *store, struct chunk *chunk, void *buffer, uint64_t from,
+                         uint64_t bytes, uint64_t upto, void *block, bool dsync)
+{
+    struct flush_op *op = op_take(store);
+    op->chunk = chunk;
+    op->upto = upto;
+    op->block = block;
+    op->io.kind = IO_WRITE;
+    op->io.dsync = dsync;
+    op->io.file = slot_file(&store->segments, chunk->slot);
+    op->io.buffer = buffer;
+    op->io.bytes = bytes;
+    op->io.offset = slot_offset(&store->segments, chunk->slot) + from;
+    op->io.done = flush_op_done;
+    chunk->holds++;
+    pool_settle(&store->pool, chunk, false);
+    store->flush.outstanding++;
+    if (!dsync) {
+        segment_touch(&store->segments, chunk->slot);
+    }
+    io_submit(store->io, &op->io);
+}
+
+/* The blocks of a chunk that hold what is not on disk below `upto`. */
+struct range {
+    struct chunk *chunk;
+    uint64_t from;  /* of the slot, aligned */
+    uint64_t used;  /* of the slot, what is captured */
+    uint64_t bytes; /* from `from`, aligned */
+    uint64_t upto;  /* a position */
+};
+
+static bool range_of(const struct store *store, struct chunk *chunk, uint64_t tail,
+                     struct range *range)
+{
+    const uint64_t start = chunk_start(chunk->number, store->chunk_bytes);
+    const uint64_t end = chunk_end(store, chunk);
+    const uint64_t upto = tail < end ? tail : end;
+    if (upto <= start + CHUNK_HEADER_BYTES || chunk->written >= upto) {
+        return false;
+    }
+    const uint64_t written = chunk->written > start ? chunk->written - start : 0;
+    range->chunk = chunk;
+    range->from = align_down(written, BLOCK_BYTES);
+    range->used = upto - start;
+    range->bytes = align_up(range->used, BLOCK_BYTES) - range->from;
+    range->upto = upto;
+    return true;
+}
+
+/* Copies a range's bytes from `from` on, as far as they are captured, zero beyond. */
+static void *range_copy(struct store *store, const struct range *range, uint64_t from,
+                        uint64_t bytes)
+{
+    unsigned char *block = block_take(&store->flush);
+    ensure(block != NULL);
+    const uint64_t used = range->used - from;
+    memcpy(block, pool_image(&store->pool, range->chunk) + from, used);
+    memset(block + used, 0, bytes - used);
+    return block;
+}
+
+/* A range is written from the arena where it lies; what is small, and a last block that is not full
+ * and may change meanwhile, goes through a private copy. */
+static void range_write(struct store *store, const struct range *range, bool dsync)
+{
+    struct chunk *chunk = range->chunk;
+    if (range->bytes <= FLUSH_COPY_BYTES) {
+        void *block = range_copy(store, range, range->from, range->bytes);
+        write_submit(store, chunk, block, range->from, range->bytes, range->upto, block, dsync);
+        return;
+    }
+    const uint64_t whole = align_down(range->used, BLOCK_BYTES);
+    const bool partial = whole != range->used;
+    write_submit(store, chunk, pool_image(&store->pool, chunk) + range->from, range->from,
+                 whole - range->from, partial ? 0 : range->upto, NULL, false);
+    if (partial) {
+        void *block = range_copy(store, range, whole, BLOCK_BYTES);
+        write_submit(store, chunk, block, whole, BLOCK_BYTES, range->upto, block, false);
+    }
+}
+
+static void topic_capture(struct store *store, struct topic *topic)
+{
+    topic->captured_position = topic->tail_position;
+    topic->captured_seq = topic->next_seq;
+    list_push_back(&store->flush.captured, &topic->captured);
+}
+
+/* Calls `each` for every range of a captured topic that is not on disk; returns how many. */
+static uint32_t topic_ranges(struct store *store, struct topic *topic, bool dsync,
+                             void (*each)(struct store *, const struct range *, bool))
+{
+    uint32_t count = 0;
+    uint64_t number = chunk_number(topic->durable_position, store->chunk_bytes);
+    if (number < topic->first_chunk) {
+        number = topic->first_chunk;
+    }
+    for (; number < topic->first_chunk + topic->chunk_count; number++) {
+        struct chunk *chunk = topic_chunk(topic, number);
+        struct range range;
+        if (range_of(store, chunk, topic->captured_position, &range)) {
+            list_remove(&chunk->full);
+            each(store, &range, dsync);
+            count++;
+        }
+    }
+    return count;
+}
+
+static void range_count(struct store *store, const struct range *range, bool dsync)
+{
+    (void)store;
+    (void)range;
+    (void)dsync;
+}
+
+/* A flush of one small range needs no separate sync: the write itself is durable. */
+static bool flush_is_one_write(struct store *store)
+{
+    const struct list_node *only = list_first(&store->flush.captured);
+    if (only == NULL || only->next != &store->flush.captured.head ||
+        store->segments.touched != NULL) {
+        return false;
+    }
+    struct topic *topic = list_entry(only, struct topic, captured);
+    if (topic->captured_position - topic->durable_position > FLUSH_COPY_BYTES - BLOCK_BYTES) {
+        return false;
+    }
+    return topic_ranges(store, topic, false, range_count) == 1;
+}
+
+static void flush_begin_sync(struct store *store)
+{
+    struct flush *flush = &store->flush;
+    list_each(node, &flush->dirty)
+    {
+        topic_capture(store, list_entry(node, struct topic, dirty));
+    }
+    flush->state = FLUSH_WRITING;
+    flush->sync = true;
+    flush->error = 0;
+    flush->number = flush->next_sync++;
+    flush->wanted = false;
+    const bool dsync = flush_is_one_write(store);
+    flush->outstanding = 1; /* this function's own: done may not be early */
+    list_each(captured, &flush->captured)
+    {
+        topic_ranges(store, list_entry(captured, struct topic, captured), dsync, range_write);
+    }
+    if (--flush->outstanding == 0) {
+        syncs_begin(store);
+    }
+}
+
+static void syncs_begin(struct store *store)
+{
+    struct flush *flush = &store->flush;
+    flush->state = FLUSH_SYNCING;
+    flush->outstanding = 1;
+    struct segment *segment;
+    while ((segment = segment_take_touched(&store->segments)) != NULL) {
+        struct flush_op *op = op_take(store);
+        op->io.kind = IO_SYNC;
+        op->io.file = segment->file;
+        op->io.done = flush_op_done;
+        flush->outstanding++;
+        io_submit(store->io, &op->io);
+    }
+    if (--flush->outstanding == 0) {
+        flush_end(store);
+    }
+}
+
+static void flush_begin_full(struct store *store)
+{
+    struct flush *flush = &store->flush;
+    uint32_t count = 0;
+    flush->state = FLUSH_WRITING;
+    flush->sync = false;
+    flush->error = 0;
+    list_each(node, &flush->full)
+    {
+        struct chunk *chunk = list_entry(node, struct chunk, full);
+        struct range range;
+        list_remove(&chunk->full);
+        if (chunk->topic != NULL && range_of(store, chunk, UINT64_MAX, &range)) {
+            range_write(store, &range, false);
+            if (++count == FLUSH_FULL_MAX) {
+                break;
+            }
+        }
+    }
+    if (flush->outstanding == 0) {
+        flush->state = FLUSH_IDLE;
+    }
+}
+
+static bool flush_sync_due(const struct store *store)
+{
+    const struct flush *flush = &store->flush;
+    if (list_empty(&flush->dirty)) {
+        return false;
+    }
+    if (flush->wanted) {
+        return true;
+    }
+    switch (store->config->fsync) {
+    case FSYNC_EACH:
+        return true;
+    case FSYNC_INTERVAL:
+        return store->now_ns >= flush->due_ns;
+    case FSYNC_NONE:
+        return false;
+    }
+    return false;
+}
+
+void flush_tick(struct store *store)
+{
+    if (!flush_idle(&store->flush) || store->fenced != 0) {
+        return;
+    }
+    if (flush_sync_due(store)) {
+        flush_begin_sync(store);
+    } else if (!list_empty(&store->flush.full)) {
+        flush_begin_full(store);
+    }
+}
+
+uint64_t flush_next_ns(const struct store *store)
+{
+    const struct flush *flush = &store->flush;
+    if (!flush_idle(flush) || store->fenced != 0 || list_empty(&flush->dirty) ||
+        store->config->fsync != FSYNC_INTERVAL) {
+        return UINT64_MAX;
+    }
+    return flush->due_ns;
+}

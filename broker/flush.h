@@ -1,0 +1,97 @@
+/*
+ * Flush: group commit. Captures the tails of all topics that have news, writes what lies below them
+ * in aligned blocks, syncs each touched segment file once, and only then moves the durable
+ * watermarks, to the captured positions. While one flush is in flight the next one gathers.
+ * Runs on:    the engine of the store.
+ * Invariants: at most one flush is in flight, so at most one write per block; frames appended after
+ *             the capture carry the next sync's number, and nothing of them is written before this
+ *             sync has succeeded; any write or sync error fences the store.
+ * A flush that only writes (chunks that are complete, between two syncs) moves no watermark.
+ */
+#ifndef TUSK_BROKER_FLUSH_H
+#define TUSK_BROKER_FLUSH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/io.h"
+#include "broker/list.h"
+
+struct store;
+struct topic;
+struct chunk;
+
+enum flush_state {
+    FLUSH_IDLE = 0,
+    FLUSH_WRITING = 1,
+    FLUSH_SYNCING = 2,
+};
+
+struct flush {
+    enum flush_state state;
+    bool sync;       /* the flush in flight ends in a sync ... */
+    uint64_t number; /* ... with this number */
+    uint32_t outstanding;
+    int error;
+
+    uint64_t next_sync;    /* the number that the next sync to begin will have; from 1 */
+    uint64_t durable_sync; /* of the last one that succeeded */
+    bool wanted;           /* a sync is due now, whatever the schedule */
+    uint64_t due_ns;       /* `N ms`: when the next one is due; 0: nothing is dirty */
+
+    struct list dirty;    /* of struct topic.dirty: durable < tail */
+    struct list full;     /* of struct chunk.full: complete, not written */
+    struct list captured; /* of struct topic.captured */
+    struct list waiters;  /* of struct pending.queue, by sync */
+
+    unsigned char *blocks; /* private buffers, registered with the ring */
+    void *free_block;      /* chained through their first bytes */
+    struct flush_op *free_ops;
+};
+
+enum {
+    /* Ranges up to this size are copied to a private buffer and written by one operation. */
+    FLUSH_COPY_BYTES = 16 * 1024,
+    FLUSH_BLOCKS = 64,
+    /* Chunks that one write-only flush takes. */
+    FLUSH_FULL_MAX = 64,
+};
+
+int flush_init(struct flush *flush);
+void flush_deinit(struct flush *flush);
+
+/* Private buffers, for io_register_buffers(). Bytes: FLUSH_BLOCKS * FLUSH_COPY_BYTES. */
+static inline void *flush_region(const struct flush *flush)
+{
+    return flush->blocks;
+}
+
+/* The topic's tail moved. */
+void flush_mark_dirty(struct store *store, struct topic *topic);
+
+/* The chunk is complete: nothing will be added to it. */
+void flush_mark_full(struct store *store, struct chunk *chunk);
+
+/* A hold on the chunk ended, or something of it was written: evictable, if it is clean. */
+void flush_settle_chunk(struct store *store, struct chunk *chunk);
+
+/* The topic's tail chunk is not about to be appended to: evictable, if it is clean. */
+void flush_settle_tail(struct store *store, struct topic *topic);
+
+/* Asks for a sync now that covers everything so far; returns its number. Nothing to sync: the number
+ * of one that has succeeded. */
+uint64_t flush_want(struct store *store);
+
+/* Once per pass: begins the flush that is due, if none is in flight. */
+void flush_tick(struct store *store);
+
+/* When flush_tick() has something to do next, CLOCK_MONOTONIC; UINT64_MAX: not by time alone. */
+uint64_t flush_next_ns(const struct store *store);
+
+/* Is nothing in flight? */
+static inline bool flush_idle(const struct flush *flush)
+{
+    return flush->state == FLUSH_IDLE;
+}
+
+#endif

@@ -1,0 +1,413 @@
+/* Group: see group.h. */
+#include "broker/group.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "broker/fetch.h"
+#include "broker/pending.h"
+#include "broker/retention.h"
+#include "broker/system_topic.h"
+#include "shm/ensure.h"
+
+static bool claim_is(const struct pending *pending, enum submission_flag flag)
+{
+    return (pending->submission.flags & flag) != 0;
+}
+
+/* How a claim's walk stands. */
+enum walk {
+    WALK_DONE,    /* as far as it goes for now */
+    WALK_WAITING, /* in some queue, whose owner resumes it */
+    WALK_ENDED,   /* completed with an error */
+};
+
+/* Lets go of the chunks from the `from`-th on. */
+static void chunks_release(struct pending *pending, uint32_t from)
+{
+    struct claim *claim = &pending->claim;
+    while (claim->chunk_count > from) {
+        struct chunk *chunk = claim->chunks[--claim->chunk_count];
+        chunk->holds--;
+        flush_settle_chunk(pending->store, chunk);
+    }
+}
+
+static void chunk_hold(struct pending *pending, struct chunk *chunk)
+{
+    pending->claim.chunks[pending->claim.chunk_count++] = chunk;
+    chunk->holds++;
+    pool_settle(&pending->store->pool, chunk, false);
+}
+
+/* Entries that may be handed out: below this seq. */
+static uint64_t visible_seq(const struct store *store, const struct topic *topic)
+{
+    return store->config->fsync == FSYNC_EACH ? topic->durable_seq : topic->next_seq;
+}
+
+static bool cursor_is_persisted(const struct store *store)
+{
+    return store->config->fsync != FSYNC_NONE;
+}
+
+/* Writes the cursor down; the sync that covers it is in cursor.recorded. STORE_READY or STORE_WAIT. */
+static int cursor_record(struct store *store, struct topic *topic)
+{
+    struct cursor *cursor = &topic->cursor;
+    const int outcome = system_topic_prepare(store);
+    if (outcome != STORE_READY) {
+        return outcome;
+    }
+    const struct record record = {
+        .kind = RECORD_CURSOR,
+        .topic_id = topic->id,
+        .cursor = {.group = {.bytes = "default", .size = 7},
+                   .cursor = {.position = cursor->position, .seq = cursor->seq},
+                   .durable = {.position = topic->durable_position, .seq = topic->durable_seq}},
+    };
+    system_topic_append(store, &record);
+    if (cursor->recorded.sync != store->flush.next_sync) {
+        cursor->in_flight = cursor->recorded;
+    }
+    cursor->recorded =
+        (struct cursor_record){.seq = cursor->seq, .sync = store->flush.next_sync};
+    if (!list_linked(&cursor->undurable)) {
+        list_push_back(&store->cursors, &cursor->undurable);
+    }
+    return STORE_READY;
+}
+
+static void cursor_publish(struct topic *topic)
+{
+    atom_store_relaxed(&topic->shm->cursor_seq, topic->cursor.seq); /* a figure, ordered by nothing */
+    atom_store_relaxed(&topic->shm->cursor_exists, topic->cursor.exists);
+}
+
+static void walk_begin(struct pending *pending)
+{
+    struct topic *topic = pending->topic;
+    struct cursor *cursor = &topic->cursor;
+    if (!cursor->exists) {
+        cursor->exists = true;
+        cursor->seq = topic->first_seq;
+        cursor->position = topic->first_position;
+        cursor->durable_seq = cursor->seq;
+        cursor_publish(topic);
+    }
+    struct claim *claim = &pending->claim;
+    claim->first_seq = claim->seq = cursor->seq;
+    claim->first_position = claim->position = claim->at = cursor->position;
+}
+
+/* The chunk of position `at`, held. WALK_DONE: *chunk is set, or NULL where the claim must end. */
+static enum walk walk_chunk(struct pending *pending, struct chunk **chunk)
+{
+    struct claim *claim = &pending->claim;
+    struct store *store = pending->store;
+    const uint64_t number = chunk_number(claim->at, store->chunk_bytes);
+    struct chunk *last = claim->chunk_count > 0 ? claim->chunks[claim->chunk_count - 1] : NULL;
+    if (last != NULL && last->number == number) {
+        *chunk = last;
+        return WALK_DONE;
+    }
+    *chunk = NULL;
+    if (claim->chunk_count == claim->chunks_max && claim->count > 0) {
+        return WALK_DONE;
+    }
+    struct chunk *next = topic_chunk(pending->topic, number);
+    int error = next == NULL || claim->chunk_count == CLAIM_CHUNKS_MAX ? -EMSGSIZE : 0;
+    if (error == 0 && next->state != CHUNK_RESIDENT) {
+        error = fetch_begin(store, next);
+        if (error == STORE_WAIT) {
+            list_push_back(&next->waiters, &pending->queue);
+            return WALK_WAITING;
+        }
+    }
+    if (error != 0 && claim->count > 0) {
+        return WALK_DONE; /* what is before the damage is good */
+    }
+    if (error != 0) {
+        pending_complete(pending, claim->first_seq, error, claim->first_position);
+        return WALK_ENDED;
+    }
+    chunk_hold(pending, next);
+    *chunk = next;
+    return WALK_DONE;
+}
+
+static uint64_t entry_size(const struct frame_header *frame)
+{
+    uint64_t size = frame->size;
+    if ((frame->flags & FRAME_LAST) == 0) {
+        memcpy(&size, frame + 1, sizeof size);
+    }
+    return size;
+}
+
+/* An entry ends at `at`: if that is in another chunk than before, it is the first place there where
+ * an entry begins, which retention wants to know. */
+static void walk_note_place(struct pending *pending, const struct chunk *before)
+{
+    const struct claim *claim = &pending->claim;
+    const uint64_t number = chunk_number(claim->at, pending->store->chunk_bytes);
+    struct chunk *chunk = number == before->number ? NULL : topic_chunk(pending->topic, number);
+    if (chunk != NULL) {
+        chunk->entry_position = claim->at;
+        chunk->entry_seq = claim->seq;
+    }
+}
+
+/* Takes the frame at `at`; false: the claim ends before its entry. */
+static bool walk_frame(struct pending *pending, const struct chunk *chunk)
+{
+    struct claim *claim = &pending->claim;
+    const struct store *store = pending->store;
+    const struct frame_header *frame = (const void *)pool_at(&store->pool, chunk, claim->at);
+    const bool pad = (frame->flags & FRAME_PAD) != 0;
+    if (!pad && (frame->flags & FRAME_FIRST) != 0) {
+        const uint64_t size = entry_size(frame);
+        if (claim->count > 0 && size > claim->bytes_max - claim->bytes) {
+            return false;
+        }
+        claim->bytes = size > claim->bytes_max ? claim->bytes_max : claim->bytes + size;
+    }
+    const uint64_t end = claim->at + frame_bytes(frame->size);
+    claim->at = frame_settle(end, chunk->number, store->chunk_bytes);
+    if (!pad && (frame->flags & FRAME_LAST) != 0) {
+        claim->count++;
+        claim->seq++;
+        claim->position = claim->at;
+        walk_note_place(pending, chunk);
+    }
+    return true;
+}
+
+/* Lets go of a chunk of which no entry was taken: the walk had begun one that does not fit. */
+static void walk_cut(struct pending *pending)
+{
+    struct claim *claim = &pending->claim;
+    const uint64_t chunk_bytes = pending->store->chunk_bytes;
+    claim->at = claim->position;
+    uint32_t keep = claim->chunk_count;
+    while (keep > 0 &&
+           chunk_start(claim->chunks[keep - 1]->number, chunk_bytes) >= claim->position) {
+        keep--;
+    }
+    chunks_release(pending, claim->count == 0 ? 0 : keep);
+}
+
+static enum walk walk(struct pending *pending, uint32_t entries_max)
+{
+    struct claim *claim = &pending->claim;
+    const uint64_t limit = visible_seq(pending->store, pending->topic);
+    while (claim->seq < limit && claim->count < entries_max) {
+        struct chunk *chunk;
+        const enum walk step = walk_chunk(pending, &chunk);
+        if (step != WALK_DONE) {
+            return step;
+        }
+        if (chunk == NULL || !walk_frame(pending, chunk)) {
+            break;
+        }
+    }
+    walk_cut(pending);
+    return WALK_DONE;
+}
+
+/* At-least-once: how many entries may be handed out before the cursor must be durable further on. */
+static uint32_t persist_room(const struct store *store, const struct topic *topic,
+                             const struct claim *claim)
+{
+    const uint64_t every = claim->persist_every == 0 ? 1 : claim->persist_every;
+    if (!cursor_is_persisted(store)) {
+        return claim->persist_every == 0 ? 1 : claim->persist_every;
+    }
+    const uint64_t ahead = topic->cursor.seq - topic->cursor.durable_seq;
+    return ahead >= every ? 0 : (uint32_t)(every - ahead);
+}
+
+/* Hands the walked range out: the cursor moves. STORE_READY or STORE_WAIT. */
+static int claim_grant(struct pending *pending)
+{
+    struct store *store = pending->store;
+    struct topic *topic = pending->topic;
+    const struct claim *claim = &pending->claim;
+    struct cursor *cursor = &topic->cursor;
+    const bool strict = claim_is(pending, SUBMIT_STRICT);
+    const uint64_t every = claim->persist_every == 0 ? 1 : claim->persist_every;
+    const uint64_t unrecorded = claim->seq - cursor->recorded.seq;
+    if (strict || unrecorded >= (every + 1) / 2) {
+        const struct cursor before = *cursor;
+        cursor->seq = claim->seq;
+        cursor->position = claim->position;
+        const int outcome = cursor_record(store, topic);
+        if (outcome != STORE_READY) {
+            cursor->seq = before.seq;
+            cursor->position = before.position;
+            return outcome;
+        }
+        if (cursor_is_persisted(store)) {
+            flush_want(store);
+        }
+    }
+    cursor->seq = claim->seq;
+    cursor->position = claim->position;
+    cursor_publish(topic);
+    return STORE_READY;
+}
+
+static void claim_next(struct topic *topic);
+
+/* The claim's walk is over: grants it, or says what there is. */
+static void claim_finish(struct pending *pending)
+{
+    struct store *store = pending->store;
+    struct topic *topic = pending->topic;
+    const struct claim *claim = &pending->claim;
+    const struct pending_result result = {
+        .seq = claim->first_seq,
+        .error = (int)claim->count,
+        .value = claim->first_position,
+    };
+    if (claim->count > 0 && !claim_is(pending, SUBMIT_PEEK)) {
+        const int outcome = claim_grant(pending);
+        if (outcome == STORE_WAIT) {
+            list_push_back(&store->stalled, &pending->queue);
+            return;
+        }
+        if (outcome < 0) {
+            pending_complete(pending, 0, outcome, 0);
+            return;
+        }
+    }
+    list_remove(&pending->turn);
+    const bool strict = claim_is(pending, SUBMIT_STRICT) && !claim_is(pending, SUBMIT_PEEK);
+    if (strict && claim->count > 0 && cursor_is_persisted(store)) {
+        pending_await_sync(pending, topic->cursor.recorded.sync, result);
+    } else {
+        pending_complete(pending, result.seq, result.error, result.value);
+    }
+    retention_look(store, topic);
+    claim_next(topic);
+}
+
+/* Runs the claim whose turn it is. */
+static void claim_run(struct pending *pending)
+{
+    struct store *store = pending->store;
+    struct topic *topic = pending->topic;
+    struct claim *claim = &pending->claim;
+    if (topic->state != TOPIC_PRESENT) {
+        pending_complete(pending, 0, topic->state == TOPIC_DELETED ? -ESTALE : 0, 0);
+        return;
+    }
+    if (store->fenced != 0 && cursor_is_persisted(store) && !claim_is(pending, SUBMIT_PEEK)) {
+        pending_complete(pending, 0, -EIO, 0);
+        return;
+    }
+    if (claim->first_position == 0) {
+        walk_begin(pending);
+    }
+    uint32_t entries_max = claim->entries_max;
+    if (!claim_is(pending, SUBMIT_STRICT) && !claim_is(pending, SUBMIT_PEEK)) {
+        const uint32_t room = persist_room(store, topic, claim);
+        if (room == 0 && visible_seq(store, topic) > topic->cursor.seq) {
+            if (topic->cursor.recorded.seq == topic->cursor.seq ||
+                cursor_record(store, topic) == STORE_READY) {
+                flush_want(store);
+            }
+            list_push_back(&store->stalled, &pending->queue);
+            return;
+        }
+        entries_max = entries_max < room ? entries_max : room;
+    }
+    if (walk(pending, entries_max) == WALK_DONE) {
+        claim_finish(pending);
+    }
+}
+
+static void claim_next(struct topic *topic)
+{
+    struct list_node *first = list_first(&topic->claims);
+    if (first == NULL) {
+        return;
+    }
+    struct pending *pending = list_entry(first, struct pending, turn);
+    if (!list_linked(&pending->queue)) {
+        claim_run(pending);
+    }
+}
+
+/* What the claim waited for has happened. */
+static void claim_resume(struct pending *pending)
+{
+    ensure(list_first(&pending->topic->claims) == &pending->turn);
+    claim_run(pending);
+}
+
+void group_claim(struct pending *pending)
+{
+    pending->resume = claim_resume;
+    list_push_back(&pending->topic->claims, &pending->turn);
+    claim_next(pending->topic);
+}
+
+void group_claim_hand_over(struct pending *pending)
+{
+    struct claim *claim = &pending->claim;
+    for (uint32_t i = 0; i < claim->chunk_count; i++) {
+        fetch_hold(pending->lane, claim->chunks[i]);
+    }
+    claim->chunk_count = 0;
+}
+
+void group_claim_release(struct pending *pending)
+{
+    if (pending->submission.kind != SUBMIT_CLAIM) {
+        return;
+    }
+    chunks_release(pending, 0);
+    list_remove(&pending->queue);
+    if (list_linked(&pending->turn)) {
+        list_remove(&pending->turn);
+        claim_next(pending->topic);
+    }
+}
+
+void group_delete(struct topic *topic)
+{
+    while (!list_empty(&topic->claims)) {
+        struct pending *pending = list_entry(list_first(&topic->claims), struct pending, turn);
+        list_remove(&pending->turn);
+        pending_complete(pending, 0, -ESTALE, 0);
+    }
+}
+
+void group_synced(struct store *store, uint64_t number)
+{
+    list_each(node, &store->cursors)
+    {
+        struct cursor *cursor = list_entry(node, struct cursor, undurable);
+        if (cursor->recorded.sync <= number) {
+            cursor->durable_seq = cursor->recorded.seq;
+            list_remove(node);
+        } else if (cursor->in_flight.sync <= number) {
+            cursor->durable_seq = cursor->in_flight.seq;
+        }
+        store->freed = true; /* claims may be waiting for it */
+    }
+}
+
+void group_record_all(struct store *store)
+{
+    list_each(node, &store->topics.all)
+    {
+        struct topic *topic = list_entry(node, struct topic, topics);
+        const struct cursor *cursor = &topic->cursor;
+        if (topic->state == TOPIC_PRESENT && cursor->exists &&
+            cursor->recorded.seq != cursor->seq) {
+            (void)cursor_record(store, topic); /* what does not fit is repeated, as it may be */
+        }
+    }
+}

@@ -1,0 +1,92 @@
+/*
+ * Store: one log engine instance: its topics, the arena that holds their tails, the segments behind
+ * them, and the numbers that are unique in it. What the modules of the append, read and flush paths
+ * share.
+ * Runs on:    the engine that owns it.
+ * Invariants: once `fenced` is set nothing is acknowledged any more: appends fail, reads go on.
+ * Not here:   submissions and lanes (submit.h), the loop (engine.c).
+ */
+#ifndef TUSK_BROKER_STORE_H
+#define TUSK_BROKER_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/chunk_pool.h"
+#include "broker/config.h"
+#include "broker/fault.h"
+#include "broker/flush.h"
+#include "broker/io.h"
+#include "broker/log.h"
+#include "broker/numbers.h"
+#include "broker/segment.h"
+#include "broker/store_dir.h"
+#include "broker/superblock.h"
+#include "broker/topic_set.h"
+
+struct store {
+    const struct config *config;
+    struct log *log;
+    struct io *io;
+    struct directory_shm *directory;
+    struct chunk_pool pool;
+    struct topic_set topics;
+    struct topic *system;
+    struct store_dir dir;
+    struct superblock superblock;
+    struct segment_set segments;
+    struct flush flush;
+
+    uint64_t chunk_bytes;
+    struct numbers numbers;
+    int fenced; /* 0, or the errno that fenced it */
+
+    /* Of this pass. */
+    uint64_t now_ns;  /* CLOCK_MONOTONIC */
+    uint64_t time_ns; /* CLOCK_REALTIME, of entries */
+
+    struct list moved;   /* of struct topic.moved */
+    struct list publish; /* of struct lane.dirty: news for their clients */
+    struct list cursors; /* of struct cursor.undurable */
+    struct list stalled; /* of struct pending.queue: claims that wait for `freed` */
+    struct list starved; /* of struct chunk.starved: wanted, no unit to load them into */
+    struct list frees;   /* of struct chunk.frees: trimmed, waiting for the sync of their record */
+    bool freed;          /* something that a lane may wait for was freed in this pass */
+    uint64_t *sizes;     /* of a batch's items: scratch */
+    uint64_t sizes_room;
+};
+
+/* What stands in the way of something, for now. */
+enum store_outcome { STORE_READY = 0, STORE_WAIT = 1 };
+
+/* Locks, recovers and opens the store of config's data directory. 0 or -errno with words. */
+int store_open(struct store *store, struct fault *fault);
+/* Accepts a store whose open failed. Nothing may be in flight. */
+void store_close(struct store *store);
+
+/* No more acknowledgements: says what happened, once. */
+void store_fence(struct store *store, int error, const char *what);
+
+/* The topic's tail or watermark moved, or it was deleted: who waits for it is looked at. */
+void store_topic_moved(struct store *store, struct topic *topic);
+
+/*
+ * Makes the chunk that follows the topic's last one: a unit, a slot, and the record that assigns it.
+ * base_seq is a lower bound of its first entry's seq. STORE_READY, STORE_WAIT (arena or segment:
+ * `freed` will say when to try again), or -ENOSPC.
+ */
+int store_chunk_add(struct store *store, struct topic *topic, uint64_t base_seq);
+
+/* The topic's chunks before `first_kept` are no more; the caller has recorded that. Their slots are
+ * free after the next sync, their images once nobody has them pinned. */
+void store_forget_chunks(struct store *store, struct topic *topic, uint64_t first_kept);
+
+/* After sync `number`: slots of chunks whose trim is durable can be used again. */
+void store_frees_release(struct store *store, uint64_t number);
+
+/* Brings the topic into being: a record. STORE_READY, STORE_WAIT or -errno. */
+int store_topic_create(struct store *store, struct topic *topic);
+/* Deletes it: a record; pending waits answer -ESTALE. */
+int store_topic_delete(struct store *store, struct topic *topic);
+
+#endif

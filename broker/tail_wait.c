@@ -1,0 +1,45 @@
+/* Tail wait: see tail_wait.h. */
+#include "broker/tail_wait.h"
+
+#include <errno.h>
+
+#include "broker/pending.h"
+#include "broker/topic.h"
+
+static bool wait_is_over(const struct pending *pending)
+{
+    const struct topic *topic = pending->topic;
+    const bool durable = (pending->submission.flags & SUBMIT_DURABLE) != 0;
+    const uint64_t seq = durable ? topic->durable_seq : topic->next_seq;
+    return seq > pending->submission.arg || topic->first_seq > pending->submission.arg;
+}
+
+void tail_wait(struct pending *pending)
+{
+    if (pending->topic->state == TOPIC_DELETED) {
+        pending_complete(pending, 0, -ESTALE, 0);
+    } else if (wait_is_over(pending)) {
+        pending_complete(pending, 0, 0, 0);
+    } else {
+        list_push_back(&pending->topic->tail_waiters, &pending->queue);
+    }
+}
+
+void tail_wait_look(struct topic *topic)
+{
+    list_each(node, &topic->tail_waiters)
+    {
+        struct pending *pending = list_entry(node, struct pending, queue);
+        if (wait_is_over(pending)) {
+            pending_complete(pending, 0, 0, 0);
+        }
+    }
+}
+
+void tail_wait_delete(struct topic *topic)
+{
+    while (!list_empty(&topic->tail_waiters)) {
+        struct list_node *first = list_first(&topic->tail_waiters);
+        pending_complete(list_entry(first, struct pending, queue), 0, -ESTALE, 0);
+    }
+}

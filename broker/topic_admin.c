@@ -1,0 +1,162 @@
+/* Topic admin: see topic_admin.h. */
+#include "broker/topic_admin.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/pending.h"
+
+enum { OPTION_BYTES_MAX = 1024 };
+
+/* What a client has open, and how often. */
+struct topic_ref {
+    struct list_node refs; /* in client.topic_refs */
+    struct topic *topic;
+    uint32_t count;
+};
+
+static struct topic_ref *ref_find(const struct client *client, const struct topic *topic)
+{
+    list_each(node, &client->topic_refs)
+    {
+        struct topic_ref *ref = list_entry(node, struct topic_ref, refs);
+        if (ref->topic == topic) {
+            return ref;
+        }
+    }
+    return NULL;
+}
+
+static int ref_take(struct client *client, struct topic *topic)
+{
+    struct topic_ref *ref = ref_find(client, topic);
+    if (ref == NULL) {
+        ref = calloc(1, sizeof *ref);
+        if (ref == NULL) {
+            return -ENOMEM;
+        }
+        ref->topic = topic;
+        topic->refs++;
+        list_push_front(&client->topic_refs, &ref->refs);
+    }
+    ref->count++;
+    return 0;
+}
+
+static void ref_free(struct store *store, struct topic_ref *ref)
+{
+    list_remove(&ref->refs);
+    ref->topic->refs--;
+    topic_set_collect(&store->topics, ref->topic);
+    free(ref);
+}
+
+void topic_admin_release(struct store *store, struct client *client)
+{
+    list_each(node, &client->topic_refs)
+    {
+        ref_free(store, list_entry(node, struct topic_ref, refs));
+    }
+}
+
+/* The reply to a request that completes at once. */
+static enum submit_outcome reply(struct store *store, struct lane *lane,
+                                 const struct submission *submission, uint64_t seq, int error,
+                                 uint64_t value)
+{
+    submit_advance(store, lane, submission);
+    if ((submission->flags & SUBMIT_QUIET) == 0) {
+        lane_post(store, lane, submission->user_data, seq, error, value);
+    }
+    return SUBMIT_TAKEN;
+}
+
+enum submit_outcome topic_admin_open(struct store *store, struct lane *lane,
+                                     const struct submission *submission)
+{
+    unsigned char name[TOPIC_NAME_BYTES_MAX];
+    const uint64_t bytes = submission->bytes;
+    if (bytes == 0 || bytes > sizeof name) {
+        return reply(store, lane, submission, 0, -EINVAL, 0);
+    }
+    memcpy(name, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES), bytes);
+    if (memchr(name, 0, bytes) != NULL) {
+        return reply(store, lane, submission, 0, -EINVAL, 0);
+    }
+    struct topic *topic;
+    int error = topic_set_open(&store->topics, name, bytes, &topic);
+    if (error != 0) {
+        return reply(store, lane, submission, 0, error, 0);
+    }
+    error = ref_take(lane->client, topic);
+    if (error != 0) {
+        topic_set_collect(&store->topics, topic);
+        return reply(store, lane, submission, 0, error, 0);
+    }
+    return reply(store, lane, submission, topic->incarnation, 0, topic->index);
+}
+
+enum submit_outcome topic_admin_close(struct store *store, struct lane *lane,
+                                      const struct submission *submission)
+{
+    const struct topic *topic =
+        topic_set_find(&store->topics, submission->topic, submission->incarnation);
+    struct topic_ref *ref = topic == NULL ? NULL : ref_find(lane->client, topic);
+    if (ref == NULL) {
+        return reply(store, lane, submission, 0, -ESTALE, 0);
+    }
+    if (--ref->count == 0) {
+        ref_free(store, ref);
+    }
+    return reply(store, lane, submission, 0, 0, 0);
+}
+
+/* The one option of a topic is its retention, the one policy is `consumed`. */
+static int option_check(const char *text, size_t bytes)
+{
+    const char *value = memchr(text, 0, bytes);
+    if (value == NULL || memchr(value + 1, 0, bytes - (size_t)(value + 1 - text)) == NULL) {
+        return -EINVAL;
+    }
+    return strcmp(text, "retention") == 0 && strcmp(value + 1, "consumed") == 0 ? 0 : -EINVAL;
+}
+
+enum submit_outcome topic_admin_set(struct store *store, struct lane *lane,
+                                    const struct submission *submission)
+{
+    char text[OPTION_BYTES_MAX];
+    const uint64_t bytes = submission->bytes;
+    if (topic_set_find(&store->topics, submission->topic, submission->incarnation) == NULL) {
+        return reply(store, lane, submission, 0, -ESTALE, 0);
+    }
+    if (bytes > sizeof text) {
+        return reply(store, lane, submission, 0, -EINVAL, 0);
+    }
+    memcpy(text, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES), bytes);
+    return reply(store, lane, submission, 0, option_check(text, bytes), 0);
+}
+
+static void delete_run(struct pending *pending)
+{
+    struct store *store = pending->store;
+    struct topic *topic = pending->topic;
+    if (topic->state != TOPIC_PRESENT) {
+        pending_complete(pending, 0, topic->state == TOPIC_DELETED ? -ESTALE : -ENOENT, 0);
+        return;
+    }
+    const int outcome = store->fenced != 0 ? -EIO : store_topic_delete(store, topic);
+    if (outcome == STORE_WAIT) {
+        list_push_back(&store->stalled, &pending->queue);
+    } else if (outcome != STORE_READY || store->config->fsync == FSYNC_NONE) {
+        pending_complete(pending, 0, outcome, 0);
+    } else {
+        pending_await_sync(pending, flush_want(store), (struct pending_result){.error = 0});
+    }
+}
+
+void topic_admin_delete(struct pending *pending)
+{
+    pending->resume = delete_run;
+    delete_run(pending);
+}

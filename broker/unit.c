@@ -1,0 +1,289 @@
+/* Unit: see unit.h. */
+#include "broker/unit.h"
+
+#include <string.h>
+
+#include "broker/checksum.h"
+#include "broker/fetch.h"
+#include "shm/ensure.h"
+
+enum placement_kind {
+    PLACE_WHOLE,    /* one frame */
+    PLACE_FRAGMENT, /* a frame with `bytes` of the entry's stream */
+    PLACE_PAD,      /* a PAD to the end of the chunk */
+    PLACE_SKIP,     /* too little room even for that */
+};
+
+struct placement {
+    enum placement_kind kind;
+    uint64_t bytes;
+};
+
+/*
+ * What comes next in the log for an entry of `size` bytes of which `left` bytes of its stream (total
+ * size and payload) are still to be placed; left is 0 before the first fragment.
+ */
+static struct placement placement_next(uint64_t room, uint64_t size, uint64_t left,
+                                       uint64_t chunk_bytes)
+{
+    if (left == 0 && frame_bytes(size) <= room) {
+        return (struct placement){.kind = PLACE_WHOLE, .bytes = size};
+    }
+    if (room < FRAME_HEADER_BYTES) {
+        return (struct placement){.kind = PLACE_SKIP};
+    }
+    if (room < FRAGMENT_ROOM_MIN || (left == 0 && !frame_fragments(size, chunk_bytes))) {
+        return (struct placement){.kind = PLACE_PAD, .bytes = room - FRAME_HEADER_BYTES};
+    }
+    const uint64_t stream = left == 0 ? FRAGMENT_TOTAL_BYTES + size : left;
+    const uint64_t most = room - FRAME_HEADER_BYTES;
+    return (struct placement){.kind = PLACE_FRAGMENT, .bytes = stream < most ? stream : most};
+}
+
+/* Where a unit being prepared has got to. */
+struct rehearsal {
+    struct store *store;
+    struct topic *topic;
+    uint64_t chunk_no;
+    uint64_t room;
+};
+
+/* Goes to the start of chunk `chunk_no`, which it makes if the topic has none yet. */
+static int rehearse_chunk(struct rehearsal *at, uint64_t chunk_no)
+{
+    const uint64_t chunk_bytes = at->store->chunk_bytes;
+    if (topic_chunk(at->topic, chunk_no) == NULL) {
+        const int outcome = store_chunk_add(at->store, at->topic, at->topic->next_seq);
+        if (outcome != STORE_READY) {
+            return outcome;
+        }
+    }
+    at->chunk_no = chunk_no;
+    at->room = chunk_size(chunk_no, chunk_bytes) - CHUNK_HEADER_BYTES;
+    return STORE_READY;
+}
+
+static int rehearse_entry(struct rehearsal *at, uint64_t size)
+{
+    uint64_t left = 0;
+    for (;;) {
+        const uint64_t chunk_bytes = chunk_size(at->chunk_no, at->store->chunk_bytes);
+        const struct placement next = placement_next(at->room, size, left, chunk_bytes);
+        if (next.kind == PLACE_WHOLE) {
+            at->room -= frame_bytes(next.bytes);
+            return STORE_READY;
+        }
+        if (next.kind == PLACE_FRAGMENT) {
+            left = (left == 0 ? FRAGMENT_TOTAL_BYTES + size : left) - next.bytes;
+            at->room -= frame_bytes(next.bytes);
+            if (left == 0) {
+                return STORE_READY;
+            }
+        }
+        const int outcome = rehearse_chunk(at, at->chunk_no + 1);
+        if (outcome != STORE_READY) {
+            return outcome;
+        }
+    }
+}
+
+/* The tail's chunk is there, in the arena, and stays until the unit is placed. */
+static int tail_prepare(struct rehearsal *at)
+{
+    const uint64_t chunk_bytes = at->store->chunk_bytes;
+    const uint64_t chunk_no = chunk_number(at->topic->tail_position, chunk_bytes);
+    struct chunk *chunk = topic_chunk(at->topic, chunk_no);
+    if (chunk == NULL) {
+        return rehearse_chunk(at, chunk_no);
+    }
+    if (chunk->state != CHUNK_RESIDENT) {
+        return fetch_begin(at->store, chunk);
+    }
+    pool_settle(&at->store->pool, chunk, false);
+    at->chunk_no = chunk_no;
+    at->room = chunk_start(chunk_no + 1, chunk_bytes) - at->topic->tail_position;
+    return STORE_READY;
+}
+
+int unit_prepare(struct store *store, struct topic *topic, const uint64_t *sizes, uint64_t count)
+{
+    struct rehearsal at = {.store = store, .topic = topic};
+    int outcome = tail_prepare(&at);
+    for (uint64_t i = 0; i < count && outcome == STORE_READY; i++) {
+        outcome = rehearse_entry(&at, sizes[i]);
+    }
+    if (outcome != STORE_READY) {
+        flush_settle_tail(store, topic);
+    }
+    return outcome;
+}
+
+static void unit_enter(struct unit *unit, struct chunk *chunk)
+{
+    ensure(chunk != NULL && chunk->state == CHUNK_RESIDENT);
+    unit->chunk = chunk;
+    if (chunk->started) {
+        return;
+    }
+    chunk->started = true;
+    chunk->base_seq = unit->seq;
+    chunk->base_time_ns = unit->time_ns;
+    chunk->base_exact = true;
+    struct chunk_header *header = (struct chunk_header *)pool_image(&unit->store->pool, chunk);
+    header->base_seq = unit->seq;
+    header->base_time_ns = unit->time_ns;
+    chunk_header_seal(header);
+}
+
+void unit_begin(struct unit *unit, struct store *store, struct topic *topic)
+{
+    const uint64_t chunk_no = chunk_number(topic->tail_position, store->chunk_bytes);
+    *unit = (struct unit){
+        .store = store,
+        .topic = topic,
+        .position = topic->tail_position,
+        .room = chunk_start(chunk_no + 1, store->chunk_bytes) - topic->tail_position,
+        .seq = topic->next_seq,
+        .first_seq = topic->next_seq,
+        .time_ns = store->time_ns > topic->last_time_ns ? store->time_ns : topic->last_time_ns,
+        .sync = (uint16_t)store->flush.next_sync,
+        .salt = store->numbers.salt,
+    };
+    unit_enter(unit, topic_chunk(topic, chunk_no));
+    unit->at = pool_at(&store->pool, unit->chunk, unit->position);
+}
+
+static void unit_next_chunk(struct unit *unit)
+{
+    const uint64_t chunk_no = unit->chunk->number + 1;
+    flush_mark_full(unit->store, unit->chunk);
+    unit->position = chunk_first_frame(chunk_no, unit->store->chunk_bytes);
+    unit->room = chunk_size(chunk_no, unit->store->chunk_bytes) - CHUNK_HEADER_BYTES;
+    unit_enter(unit, topic_chunk(unit->topic, chunk_no));
+    unit->at = pool_at(&unit->store->pool, unit->chunk, unit->position);
+}
+
+static struct frame_header *frame_start(const struct unit *unit, uint64_t size, uint16_t flags)
+{
+    struct frame_header *frame = (struct frame_header *)unit->at;
+    *frame = (struct frame_header){
+        .size = (uint32_t)size,
+        .seq = unit->seq,
+        .time_ns = unit->time_ns,
+        .flags = flags,
+        .sync = unit->sync,
+        .salt = unit->salt,
+    };
+    return frame;
+}
+
+/* Seals a frame whose payload is in place, and moves on behind it. */
+static void frame_finish(struct unit *unit, struct frame_header *frame, uint64_t bytes)
+{
+    frame_seal(frame, unit->chunk->seed);
+    unit->at += bytes;
+    unit->position += bytes;
+    unit->room -= bytes;
+}
+
+/* The bytes between a payload's end and the next frame are zero: nothing of what the unit held
+ * before goes to the disk. */
+static void frame_trim(unsigned char *payload, uint64_t size, uint64_t bytes)
+{
+    memset(payload + size, 0, bytes - FRAME_HEADER_BYTES - size);
+}
+
+void unit_place_whole(struct unit *unit, const void *payload, uint64_t size, uint16_t flags)
+{
+    const uint64_t bytes = frame_bytes(size);
+    struct frame_header *frame = frame_start(unit, size, flags | FRAME_FIRST | FRAME_LAST);
+    unsigned char *body = (unsigned char *)(frame + 1);
+    memcpy(body, payload, size);
+    frame_trim(body, size, bytes);
+    frame_finish(unit, frame, bytes);
+}
+
+static void place_pad(struct unit *unit, uint64_t size)
+{
+    struct frame_header *frame = frame_start(unit, size, FRAME_PAD);
+    memset(frame + 1, 0, size);
+    frame_finish(unit, frame, FRAME_HEADER_BYTES + size);
+}
+
+/* Copies [from, from + count) of the stream "total size, payload" of an entry. */
+static void stream_copy(unsigned char *to, const unsigned char *payload, uint64_t size,
+                        uint64_t from, uint64_t count)
+{
+    if (from == 0) {
+        memcpy(to, &size, FRAGMENT_TOTAL_BYTES);
+        memcpy(to + FRAGMENT_TOTAL_BYTES, payload, count - FRAGMENT_TOTAL_BYTES);
+    } else {
+        memcpy(to, payload + from - FRAGMENT_TOTAL_BYTES, count);
+    }
+}
+
+static void place_fragment(struct unit *unit, const void *payload, uint64_t size, uint64_t left,
+                           uint64_t count, uint16_t batch)
+{
+    const uint64_t stream = FRAGMENT_TOTAL_BYTES + size;
+    const uint64_t from = stream - left;
+    const bool last = count == left;
+    uint16_t flags = (uint16_t)((from == 0 ? FRAME_FIRST : 0) | (last ? FRAME_LAST : 0));
+    flags |= (uint16_t)(last ? batch : batch & ~FRAME_BATCH_END);
+    struct frame_header *frame = frame_start(unit, count, flags);
+    unsigned char *body = (unsigned char *)(frame + 1);
+    const uint64_t bytes = frame_bytes(count);
+    stream_copy(body, payload, size, from, count);
+    frame_trim(body, count, bytes);
+    frame_finish(unit, frame, bytes);
+}
+
+void unit_place_split(struct unit *unit, const void *payload, uint64_t size, uint16_t flags)
+{
+    uint64_t left = 0;
+    for (;;) {
+        const uint64_t chunk_bytes = chunk_size(unit->chunk->number, unit->store->chunk_bytes);
+        const struct placement next = placement_next(unit->room, size, left, chunk_bytes);
+        switch (next.kind) {
+        case PLACE_WHOLE:
+            unit_place_whole(unit, payload, size, flags);
+            return;
+        case PLACE_FRAGMENT:
+            left = left == 0 ? FRAGMENT_TOTAL_BYTES + size : left;
+            place_fragment(unit, payload, size, left, next.bytes, flags);
+            left -= next.bytes;
+            if (left == 0) {
+                return;
+            }
+            break;
+        case PLACE_PAD:
+            place_pad(unit, next.bytes);
+            break;
+        case PLACE_SKIP:
+            memset(unit->at, 0, unit->room);
+            break;
+        }
+        unit_next_chunk(unit);
+    }
+}
+
+uint64_t unit_end(struct unit *unit)
+{
+    unit->tail = frame_settle(unit->position, unit->chunk->number, unit->store->chunk_bytes);
+    if (unit->tail != unit->position) {
+        memset(unit->at, 0, unit->room);
+        flush_mark_full(unit->store, unit->chunk);
+    }
+    return unit->tail;
+}
+
+void unit_publish(struct unit *unit)
+{
+    struct topic *topic = unit->topic;
+    topic->tail_position = unit->tail;
+    topic->next_seq = unit->seq;
+    topic->last_time_ns = unit->time_ns;
+    topic_publish(topic->shm, topic->tail_position, topic->next_seq);
+    flush_mark_dirty(unit->store, topic);
+    store_topic_moved(unit->store, topic);
+}
