@@ -31,9 +31,12 @@ enum column {
 };
 
 static const struct report_column columns[COLUMNS] = {
-    [COLUMN_WRITE] = {"appended/s", REPORT_RATE},    [COLUMN_WRITE_BYTES] = {"B/s", REPORT_BYTES},
-    [COLUMN_READER] = {"by readers/s", REPORT_RATE}, [COLUMN_READER_BYTES] = {"B/s", REPORT_BYTES},
-    [COLUMN_CURSOR] = {"by cursors/s", REPORT_RATE}, [COLUMN_CURSOR_BYTES] = {"B/s", REPORT_BYTES}};
+    [COLUMN_WRITE] = {"appended/s", REPORT_RATE},
+    [COLUMN_WRITE_BYTES] = {"appended B/s", REPORT_BYTES},
+    [COLUMN_READER] = {"by readers/s", REPORT_RATE},
+    [COLUMN_READER_BYTES] = {"readers B/s", REPORT_BYTES},
+    [COLUMN_CURSOR] = {"by cursors/s", REPORT_RATE},
+    [COLUMN_CURSOR_BYTES] = {"cursors B/s", REPORT_BYTES}};
 
 /* ---- Reading back ---------------------------------------------------------------------------- */
 

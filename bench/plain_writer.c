@@ -1,6 +1,7 @@
 /*
- * Plain writer: see plain_writer.h. Records follow each other through the file and begin anew at
- * its end. The file has no name once it is open, so nothing can be left behind.
+ * Plain writer: see plain_writer.h. Records follow each other through a file, those of the processes
+ * in turn where they share it, and begin anew at its end. Files have no names once they are open, so
+ * nothing can be left behind.
  */
 #include "bench/plain_writer.h"
 
@@ -21,7 +22,7 @@ struct plain {
     char *record;
 };
 
-static int file_prepare(int fd)
+static int file_fill(int fd)
 {
     static const char zeros[BLOCK_BYTES];
 
@@ -33,29 +34,50 @@ static int file_prepare(int fd)
     return fsync(fd) < 0 ? -errno : 0;
 }
 
+int plain_file_make(const char *directory)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/tusk-bench-plain-XXXXXX", directory);
+    const int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    unlink(path);
+    const int result = file_fill(fd);
+    if (result < 0) {
+        close(fd);
+        return result;
+    }
+    return fd;
+}
+
+/* Another description of the same file, with O_DSYNC. */
+static int file_open_synced(int fd)
+{
+    char link[64];
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    const int synced = open(link, O_WRONLY | O_DSYNC | O_CLOEXEC);
+    return synced < 0 ? -errno : synced;
+}
+
 static int plain_prepare(struct worker *worker)
 {
     const struct plain_plan *plan = worker->arg;
     struct plain *plain = calloc(1, sizeof *plain);
-    char path[PATH_MAX];
-    char link[64];
 
     if (!plain || !(plain->record = calloc(1, plan->size))) {
         return worker_fail(worker, -ENOMEM, "making a record");
     }
     worker->state = plain;
-    snprintf(path, sizeof path, "%s/tusk-bench-plain-XXXXXX", plan->directory);
-    const int made = mkstemp(path);
-    if (made < 0) {
-        return worker_fail(worker, -errno, "making a file");
+    const int file = plan->shared_fd < 0 ? plain_file_make(plan->directory) : plan->shared_fd;
+    if (file < 0) {
+        return worker_fail(worker, file, "making a file");
     }
-    int result = file_prepare(made);
-    snprintf(link, sizeof link, "/proc/self/fd/%d", made);
-    plain->fd = open(link, O_WRONLY | O_DSYNC | O_CLOEXEC);
-    result = plain->fd < 0 ? -errno : result;
-    unlink(path);
-    close(made);
-    return result < 0 ? worker_fail(worker, result, "preparing a file") : 0;
+    plain->fd = file_open_synced(file);
+    close(file);
+    return plain->fd < 0 ? worker_fail(worker, plain->fd, "opening a file with O_DSYNC") : 0;
 }
 
 static int plain_work(struct worker *worker)
@@ -63,7 +85,10 @@ static int plain_work(struct worker *worker)
     const struct plain_plan *plan = worker->arg;
     struct plain *plain = worker->state;
     struct worker_result *sum = worker->result;
-    off_t at = 0;
+    const bool shared = plan->shared_fd >= 0;
+    const off_t begin = shared ? (off_t)(worker->number * plan->size) : 0;
+    const off_t step = (off_t)((shared ? plan->processes : 1) * plan->size);
+    off_t at = begin;
     uint64_t before_ns = clock_now_ns();
 
     while (!worker_stopped(worker)) {
@@ -73,8 +98,8 @@ static int plain_work(struct worker *worker)
         const uint64_t now_ns = clock_now_ns();
         histogram_add(&sum->latency_ns, now_ns - before_ns);
         before_ns = now_ns;
-        at += (off_t)plan->size;
-        at = at + (off_t)plan->size > FILE_BYTES ? 0 : at;
+        at += step;
+        at = at + (off_t)plan->size > FILE_BYTES ? begin : at;
         sum->entries++;
     }
     sum->operations = sum->entries;
@@ -91,9 +116,9 @@ static void plain_finish(struct worker *worker)
     free(plain);
 }
 
-struct role plain_role(unsigned processes, const struct plain_plan *plan)
+struct role plain_role(const struct plain_plan *plan)
 {
-    return (struct role){.processes = processes,
+    return (struct role){.processes = plan->processes,
                          .threads = 1,
                          .offline = true,
                          .prepare = plain_prepare,
