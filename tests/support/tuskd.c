@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/support/check.h"
@@ -25,8 +26,23 @@ enum { TUSKD_MAX = 16, ARGUMENTS_MAX = 64, LOG_TAIL_BYTES = 6000, READY_FD = 3 }
 static struct tuskd brokers[TUSKD_MAX];
 static size_t brokers_count;
 
+/* Brokers and tools are to see what the test says and nothing of the caller's. */
+static void environment_clear(void)
+{
+    static const char *const names[] = {
+        "TUSK_SOCKET",    "TUSK_DATA_DIR",    "TUSK_RUN_DIR",  "TUSK_CONFIG",    "TUSK_FSYNC",
+        "TUSK_NAMESPACE", "TUSK_ARENA",       "TUSK_CHUNK",    "TUSK_SEGMENT",   "TUSK_IDLE",
+        "TUSK_QUIET",     "TUSK_CONSISTENCY", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        (void)unsetenv(names[i]);
+    }
+}
+
 struct tuskd *tuskd_new(void)
 {
+    if (brokers_count == 0) {
+        environment_clear();
+    }
     check(brokers_count < TUSKD_MAX);
     deadline_default();
     check_explain_with(tuskd_print_logs);
@@ -55,13 +71,15 @@ static size_t split(char *text, const char *words[], size_t count)
 
 static void tuskd_exec(struct tuskd *tuskd, const char *options, int ready_fd, pid_t parent)
 {
-    char text[2][1024];
+    char text[2][1024] = {"", ""};
     const char *arguments[ARGUMENTS_MAX] = {
         program_tuskd(), "--data",       tuskd->data,  "--socket", tuskd->socket,
         "--run-dir",     tuskd->run_dir, "--ready-fd", "3",
     };
     size_t count = 9;
-    (void)snprintf(text[0], sizeof text[0], "%s", TUSKD_OPTIONS_DEFAULT);
+    if (strstr(options, "--arena") == NULL) {
+        (void)snprintf(text[0], sizeof text[0], "%s", TUSKD_OPTIONS_DEFAULT);
+    }
     (void)snprintf(text[1], sizeof text[1], "%s", options);
     count = split(text[0], arguments, count);
     (void)split(text[1], arguments, count);
@@ -81,8 +99,8 @@ static void tuskd_exec(struct tuskd *tuskd, const char *options, int ready_fd, p
     _exit(127);
 }
 
-/* Returns whether the broker got ready; if it ended instead, its status is in *status. */
-static bool tuskd_launch(struct tuskd *tuskd, const char *options, int *status)
+/* Start the process; returns the end of the pipe on which it says that it is ready. */
+static int tuskd_spawn(struct tuskd *tuskd, const char *options)
 {
     int ends[2];
     check(tuskd->pid == 0);
@@ -94,10 +112,17 @@ static bool tuskd_launch(struct tuskd *tuskd, const char *options, int *status)
         tuskd_exec(tuskd, options, ends[1], parent);
     }
     (void)close(ends[1]);
+    return ends[0];
+}
+
+/* Returns whether the broker got ready; if it ended instead, its status is in *status. */
+static bool tuskd_launch(struct tuskd *tuskd, const char *options, int *status)
+{
+    const int ready = tuskd_spawn(tuskd, options);
     char byte;
     deadline_doing("the broker to get ready");
-    const ssize_t count = read(ends[0], &byte, 1);
-    (void)close(ends[0]);
+    const ssize_t count = read(ready, &byte, 1);
+    (void)close(ready);
     if (count != 1) {
         deadline_doing("the broker to end");
         check(waitpid(tuskd->pid, status, 0) == tuskd->pid);
@@ -174,6 +199,16 @@ void tuskd_kill(struct tuskd *tuskd)
     check_say(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "tuskd %s before it was killed",
               program_ending(status));
     tuskd_check_log(tuskd);
+}
+
+void tuskd_restart_killed(struct tuskd *tuskd, const char *options, uint64_t life_us)
+{
+    const struct timespec life = {.tv_sec = (time_t)(life_us / 1000000U),
+                                  .tv_nsec = (long)(life_us % 1000000U) * 1000};
+    const int ready = tuskd_spawn(tuskd, options);
+    (void)nanosleep(&life, NULL);
+    (void)close(ready);
+    tuskd_kill(tuskd);
 }
 
 int tuskd_alive(struct tuskd *tuskd)

@@ -22,7 +22,7 @@ struct tuskd {
     pid_t pid;                        /* 0 while none runs */
 };
 
-/* What every broker of the tests is started with, before the test's own options. */
+/* What a broker is started with besides, unless the test chooses an arena. */
 #define TUSKD_OPTIONS_DEFAULT "--arena 32M"
 
 /* Directories for a broker that isn't started yet. */
@@ -43,6 +43,9 @@ void tuskd_stop(struct tuskd *tuskd);
 
 /* SIGKILL, and wait until the process is gone. */
 void tuskd_kill(struct tuskd *tuskd);
+
+/* Start one and SIGKILL it that many microseconds later, ready or not. */
+void tuskd_restart_killed(struct tuskd *tuskd, const char *options, uint64_t life_us);
 
 /* Whether the process still runs. */
 int tuskd_alive(struct tuskd *tuskd);
