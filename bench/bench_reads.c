@@ -193,7 +193,7 @@ static int phases_run(struct report *report, const struct private_broker *broker
                                       .bytes_max = settings->batch * settings->size_max};
     struct reading_plan consume = read;
     struct role roles[3] = {producer_role(settings->procs_max, settings->threads, &write)};
-    struct crew_sum sums[3];
+    struct crew_sum sums[3] = {{0}};
     char row[64];
 
     roles[0].options.lane_bytes = LANE_BYTES;

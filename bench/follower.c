@@ -14,12 +14,16 @@
 #define BATCH_ENTRIES 512
 #define WAIT_MS 100
 
+struct followed {
+    struct tusk_topic *topic;
+    struct tusk_reader *reader;
+    uint64_t next_seq;
+};
+
 struct follower {
     const struct follower_plan *plan;
-    struct tusk_topic **topics;
-    struct tusk_reader **readers;
-    uint64_t *next_seq; /* by topic */
-    uint64_t touched;   /* sum of first bytes: a consumer looks at what it gets */
+    struct followed *topics;
+    uint64_t touched; /* sum of first bytes: a consumer looks at what it gets */
     struct tusk_entry entries[BATCH_ENTRIES];
 };
 
@@ -35,16 +39,14 @@ static int follower_prepare(struct worker *worker)
     worker->state = follower;
     follower->plan = plan;
     follower->topics = calloc(plan->topics, sizeof *follower->topics);
-    follower->readers = calloc(plan->topics, sizeof *follower->readers);
-    follower->next_seq = calloc(plan->topics, sizeof *follower->next_seq);
-    if (!follower->topics || !follower->readers || !follower->next_seq) {
+    if (!follower->topics) {
         return worker_fail(worker, -ENOMEM, "making a follower");
     }
     for (unsigned i = 0; i < plan->topics; i++) {
         snprintf(name, sizeof name, PRODUCER_TOPIC_FORMAT, i);
-        int result = tusk_topic_open(worker->tusk, name, NULL, &follower->topics[i]);
+        int result = tusk_topic_open(worker->tusk, name, NULL, &follower->topics[i].topic);
         if (result == 0) {
-            result = tusk_reader_open(follower->topics[i], NULL, &follower->readers[i]);
+            result = tusk_reader_open(follower->topics[i].topic, NULL, &follower->topics[i].reader);
         }
         if (result < 0) {
             return worker_fail(worker, result, "opening a reader");
@@ -58,12 +60,10 @@ static void follower_finish(struct worker *worker)
     struct follower *follower = worker->state;
 
     for (unsigned i = 0; i < follower->plan->topics; i++) {
-        tusk_reader_close(follower->readers[i]);
-        tusk_topic_close(follower->topics[i]);
+        tusk_reader_close(follower->topics[i].reader);
+        tusk_topic_close(follower->topics[i].topic);
     }
     free(follower->topics);
-    free(follower->readers);
-    free(follower->next_seq);
     free(follower);
 }
 
@@ -73,10 +73,10 @@ static int entries_take(struct worker *worker, struct follower *follower, unsign
 
     for (int i = 0; i < count; i++) {
         const struct tusk_entry *entry = &follower->entries[i];
-        if (entry->seq != follower->next_seq[topic]) {
+        if (entry->seq != follower->topics[topic].next_seq) {
             return worker_fail(worker, -EBADMSG, "an entry is missing or came twice");
         }
-        follower->next_seq[topic]++;
+        follower->topics[topic].next_seq++;
         sum->bytes += entry->size;
         follower->touched += entry->size > 0 ? *(const unsigned char *)entry->data : 0;
         if (follower->plan->latency) {
@@ -105,8 +105,8 @@ static int topics_read(struct worker *worker, struct follower *follower)
     int total = 0;
 
     for (unsigned topic = 0; topic < topics; topic++) {
-        const int count = tusk_reader_batch(follower->readers[topic], SIZE_MAX, follower->entries,
-                                            BATCH_ENTRIES, timeout_ms);
+        const int count = tusk_reader_batch(follower->topics[topic].reader, SIZE_MAX,
+                                            follower->entries, BATCH_ENTRIES, timeout_ms);
         if (count < 0 && count != -ETIMEDOUT) {
             return worker_fail(worker, count, "reading");
         }

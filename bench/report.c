@@ -70,7 +70,7 @@ static void figure_print(char *text, size_t bytes, double value, enum report_uni
 
 static void cell_print(char *text, const struct report_cell *cell, enum report_unit unit)
 {
-    double sorted[REPORT_RUNS_MAX];
+    double sorted[REPORT_RUNS_MAX] = {0};
     char median[16];
     char low[16];
     char high[16];
@@ -153,7 +153,7 @@ void report_add(struct report *report, const char *row, unsigned column, double 
 double report_median(const struct report *report, const char *row, unsigned column)
 {
     const unsigned i = row_find(report, row);
-    double sorted[REPORT_RUNS_MAX];
+    double sorted[REPORT_RUNS_MAX] = {0};
 
     if (i == report->rows_count) {
         return 0;
@@ -168,7 +168,7 @@ static void table_print(const struct report *report)
 {
     char text[CELL_TEXT];
     size_t first = 8;
-    size_t widths[REPORT_COLUMNS_MAX];
+    size_t widths[REPORT_COLUMNS_MAX] = {0};
 
     for (unsigned c = 0; c < report->columns_count; c++) {
         widths[c] = strlen(report->columns[c].name);

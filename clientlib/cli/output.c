@@ -115,16 +115,18 @@ static void json_string(const unsigned char *data, size_t size)
 static void base64(const unsigned char *data, size_t size)
 {
     static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    const unsigned padding = 64; /* of the alphabet */
 
     for (size_t i = 0; i < size; i += 3) {
         const size_t left = size - i;
         const uint32_t bits = (uint32_t)data[i] << 16 |
                               (left > 1 ? (uint32_t)data[i + 1] << 8 : 0) |
                               (left > 2 ? data[i + 2] : 0);
-        const char four[4] = {alphabet[bits >> 18], alphabet[bits >> 12 & 63],
-                              left > 1 ? alphabet[bits >> 6 & 63] : '=',
-                              left > 2 ? alphabet[bits & 63] : '='};
+        char four[4];
+        for (unsigned c = 0; c < sizeof four; c++) {
+            four[c] = alphabet[c > left ? padding : bits >> (18 - 6 * c) & 63];
+        }
         output_bytes(four, sizeof four);
     }
 }
