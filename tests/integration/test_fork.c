@@ -4,16 +4,21 @@
  * Not here:   clients that fork first (all other files).
  */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/clients.h"
 #include "tests/support/process.h"
+#include "tests/support/program.h"
 #include "tests/support/session.h"
 
 TestSuite(forked, .init = session_begin, .fini = session_end);
+TestSuite(forked_none);
 
 static struct tusk_topic *topic;
 static struct tusk_reader *reader;
@@ -197,4 +202,42 @@ Test(forked, a_dead_parents_session_ends_although_a_child_lives)
     wait_until(process_count(broker->pid).fds == before.fds, 5000);
     gate_open(gate);
     append_text(topic, "x");
+}
+
+/* How many descriptors a program has that this process executes. */
+static int inherited_count(void)
+{
+    const char *const arguments[] = {"/bin/ls", "/proc/self/fd", NULL};
+    char path[SCRATCH_PATH_BYTES + 16];
+    (void)snprintf(path, sizeof path, "%s/list", broker->dir);
+    const pid_t child = fork();
+    check(child >= 0);
+    if (child == 0) {
+        (void)dup2(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), STDOUT_FILENO);
+        program_replace(arguments);
+        _exit(127);
+    }
+    int status = 1;
+    check(waitpid(child, &status, 0) == child);
+    check_is(status, 0);
+    size_t bytes = 0;
+    char *text = scratch_read(path, &bytes);
+    int count = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        count += text[i] == '\n';
+    }
+    free(text);
+    return count;
+}
+
+/* Whatever the library opens is close-on-exec. */
+Test(forked_none, a_program_that_is_executed_inherits_nothing)
+{
+    broker = tuskd_start("");
+    const int before = inherited_count();
+    tusk = attach(broker);
+    prepare();
+    check(tusk_fd(tusk) >= 0);
+    check_is(inherited_count(), before);
+    session_end();
 }

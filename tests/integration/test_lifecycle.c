@@ -124,6 +124,48 @@ Test(lifecycle, a_second_broker_on_the_same_socket_is_refused_and_disturbs_nobod
     session_end();
 }
 
+struct start_race {
+    struct gate gate;
+    uint64_t ready;
+    uint64_t ended;
+    struct tuskd *brokers[4];
+};
+
+/* Each client starts a broker; who gets ready stays until all others have given up. */
+static void start_one_of_many(size_t index, void *arg)
+{
+    struct start_race *race = arg;
+    gate_pass(&race->gate);
+    const int ready = tuskd_try(race->brokers[index], "");
+    if (ready) {
+        (void)shared_add(&race->ready, 1);
+        wait_until(shared_get(&race->ended) == 3, 15000);
+        tuskd_stop(race->brokers[index]);
+    } else {
+        (void)shared_add(&race->ended, 1);
+    }
+}
+
+Test(lifecycle, of_brokers_started_at_once_on_one_directory_exactly_one_runs)
+{
+    struct tuskd *brokers[4];
+    for (int i = 0; i < 4; i++) {
+        brokers[i] = tuskd_new();
+        if (i > 0) {
+            memcpy(brokers[i]->data, brokers[0]->data, sizeof brokers[0]->data);
+        }
+    }
+    for (int round = 0; round < 5; round++) {
+        struct start_race *race = shared_memory(sizeof *race);
+        memcpy(race->brokers, brokers, sizeof brokers);
+        struct clients *starters = clients_start(4, start_one_of_many, race);
+        gate_await(&race->gate, 4);
+        gate_open(&race->gate);
+        clients_join(starters);
+        check_is(shared_get(&race->ready), 1);
+    }
+}
+
 Test(lifecycle, after_a_kill_handles_are_estale_and_a_new_connect_works)
 {
     struct tusk_entry entry;

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "broker/checksum.h"
 #include "tests/support/program.h"
 #include "tests/support/session.h"
 
@@ -182,6 +183,33 @@ Test(refusals, a_store_that_is_not_one_of_ours)
     tuskd_stop(broker);
     overwrite(store_file(), 0, "GARBAGE!", 8);
     expect_refusal(broker, "", broker->data);
+}
+
+/* Magic, version and checksum have their places in all versions: 0, 8 and 12. */
+Test(refusals, a_store_of_a_newer_version)
+{
+    broker = tuskd_start("");
+    tuskd_stop(broker);
+    const char *path = store_file();
+    size_t bytes = 0;
+    char *text = scratch_read(path, &bytes);
+    check(bytes > 0 && bytes % 4096 == 0);
+    for (size_t at = 0; at < bytes; at += 4096) {
+        const uint32_t version = 1000;
+        const uint32_t none = 0;
+        memcpy(text + at + 8, &version, sizeof version);
+        memcpy(text + at + 12, &none, sizeof none);
+        const uint32_t checksum = checksum_bytes(text + at, 4096);
+        memcpy(text + at + 12, &checksum, sizeof checksum);
+    }
+    scratch_write(path, text, bytes);
+    expect_refusal(broker, "", broker->data);
+    expect_refusal(broker, "", "1000");
+    size_t bytes_after = 0;
+    char *after = scratch_read(path, &bytes_after);
+    check_bytes(after, bytes_after, text, bytes);
+    free(after);
+    free(text);
 }
 
 Test(refusals, a_directory_with_other_peoples_files_is_left_alone)

@@ -205,6 +205,38 @@ Test(threads, each_may_have_connections_of_its_own)
     check_is(info_of(topic_of(tusk, "t")).next_seq, THREADS * 10);
 }
 
+/* A thread that was cancelled before its calls goes on until it asks for it itself. */
+static void *call_while_cancelled(void *arg)
+{
+    struct tusk_entry entry;
+    struct tusk_reader *reader = reader_from(shared_topic, TUSK_FROM_LATEST, 0);
+    check_ok(pthread_cancel(pthread_self()));
+    append_text(shared_topic, "x");
+    check_is(tusk_reader_next(reader, &entry, 10000), 1);
+    check_is(tusk_reader_next(reader, &entry, 20), -ETIMEDOUT);
+    check_is(tusk_wait(tusk, 20), 0);
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));
+    check_is(tusk_read_next(shared_topic, true, &entry), 1);
+    tusk_reader_close(reader);
+    tusk_disconnect(attach(broker));
+    __atomic_store_n((bool *)arg, true, __ATOMIC_RELEASE);
+    pthread_testcancel();
+    return NULL;
+}
+
+Test(threads, no_call_is_a_cancellation_point)
+{
+    pthread_t thread;
+    bool came_through = false;
+    shared_topic = topic_of(tusk, "t");
+    check_ok(pthread_create(&thread, NULL, call_while_cancelled, &came_through));
+    void *result = NULL;
+    check_ok(pthread_join(thread, &result));
+    check(came_through);
+    check(result == PTHREAD_CANCELED);
+    append_text(shared_topic, "x");
+}
+
 Test(threads_none, the_library_starts_none_and_catches_no_signal)
 {
     broker = tuskd_start("");

@@ -147,6 +147,12 @@ struct tuskd *tuskd_start(const char *options)
     return tuskd;
 }
 
+int tuskd_try(struct tuskd *tuskd, const char *options)
+{
+    int status = 0;
+    return tuskd_launch(tuskd, options, &status);
+}
+
 int tuskd_refusal(struct tuskd *tuskd, const char *options, const char **text)
 {
     int status = 0;

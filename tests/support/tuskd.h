@@ -38,6 +38,9 @@ void tuskd_restart(struct tuskd *tuskd, const char *options);
  * next call. It fails the test if the broker gets ready. */
 int tuskd_refusal(struct tuskd *tuskd, const char *options, const char **text);
 
+/* Start one that may get ready or refuse: whether it got ready. */
+int tuskd_try(struct tuskd *tuskd, const char *options);
+
 /* SIGTERM; exit status 0 is asserted. */
 void tuskd_stop(struct tuskd *tuskd);
 
