@@ -17,6 +17,7 @@ struct taking {
     uint64_t head;    /* the lane's, after what is placed so far */
     uint64_t cq_tail; /* the same */
     uint64_t slots;   /* of the CQ that may be used */
+    uint64_t bytes; /* of payload */
     uint32_t count;
 };
 
@@ -58,6 +59,17 @@ static bool taking_complete(struct taking *taking, const struct submission *subm
     return true;
 }
 
+static void taking_count(const struct taking *taking, int error)
+{
+    struct counters *counters = &taking->store->counters;
+    if (error != 0) {
+        counter_add(counters, COUNTER_SUBMISSIONS_FAILED, 1);
+    } else {
+        counter_add(counters, COUNTER_ENTRIES_APPENDED, taking->count);
+        counter_add(counters, COUNTER_BYTES_APPENDED, taking->bytes);
+    }
+}
+
 /* Steps 2 to 5 of a unit; step 6, publishing to the client, comes at the end of the pass. */
 static void taking_commit(struct taking *taking, struct unit *unit, int error)
 {
@@ -77,6 +89,7 @@ static void taking_commit(struct taking *taking, struct unit *unit, int error)
         unit_publish(unit);
         lane->last_sync = taking->store->flush.next_sync;
     }
+    taking_count(taking, error);
     crash_point("append.tail_published");
     intent_finish(lane->record, taking->head, taking->cq_tail);
     crash_point("append.intent_done");
@@ -151,6 +164,7 @@ static enum submit_outcome append_run(struct store *store, struct lane *lane, st
             return submit_hostile(lane, "has more completions outstanding than its CQ has slots");
         }
         unit_place(&unit, payload, next.bytes, 0);
+        taking.bytes += next.bytes;
         taking.count++;
     } while (run_next(&taking, &unit, tail, first, &next));
     taking_commit(&taking, &unit, 0);
@@ -224,7 +238,9 @@ static enum submit_outcome append_batch(struct store *store, struct lane *lane,
         unit_place(&unit, item + BATCH_ITEM_BYTES, store->sizes[i],
                    (uint16_t)(FRAME_BATCH | (last ? FRAME_BATCH_END : 0)));
         item += batch_item_bytes(store->sizes[i]);
+        taking.bytes += store->sizes[i];
     }
+    counter_add(&store->counters, COUNTER_BATCHES_APPENDED, 1);
     taking.count = (uint32_t)submission->arg;
     taking_commit(&taking, &unit, 0);
     return SUBMIT_TAKEN;

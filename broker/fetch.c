@@ -68,6 +68,7 @@ static int image_verify(const struct fetch *fetch)
 static void fetch_failed(struct store *store, struct chunk *chunk, int error)
 {
     if (chunk->topic != NULL) {
+        counter_add(&store->counters, COUNTER_CHUNKS_DAMAGED, 1);
         log_error(store->log, "chunk.damaged",
                   "file=%s offset=%" PRIu64 " topic_id=%" PRIu64 " chunk=%" PRIu64
                   " error=%d action=\"its readers get the error; other chunks are served\"",
@@ -127,6 +128,7 @@ static int read_submit(struct store *store, struct chunk *chunk)
         .context = fetch,
     };
     chunk->state = CHUNK_LOADING;
+    counter_add(&store->counters, COUNTER_FETCHES, 1);
     chunk->holds++;
     io_submit(store->io, &fetch->io);
     return 0;
@@ -144,6 +146,7 @@ int fetch_begin(struct store *store, struct chunk *chunk)
     const bool system = chunk->topic == store->system;
     if (pool_assign(&store->pool, chunk, system) == POOL_FULL) {
         list_push_back(&store->starved, &chunk->starved);
+        counter_add(&store->counters, COUNTER_ARENA_WAITS, 1);
         return STORE_WAIT;
     }
     const int error = read_submit(store, chunk);
@@ -166,8 +169,9 @@ void fetch_retry(struct store *store)
     }
 }
 
-void fetch_submit(struct store *store, struct pending *pending)
+void fetch_submit(struct pending *pending)
 {
+    struct store *store = pending->store;
     const struct submission *submission = &pending->submission;
     struct topic *topic = pending->topic;
     struct chunk *chunk = NULL;

@@ -17,7 +17,7 @@ struct lane;
 int fetch_begin(struct store *store, struct chunk *chunk);
 
 /* A FETCH: completes at once if the chunk is there, else when it has been loaded. */
-void fetch_submit(struct store *store, struct pending *pending);
+void fetch_submit(struct pending *pending);
 
 /* The chunk, which the caller has held, stays in the arena and in the topic until the lane's client
  * has reaped the completion that is about to be posted. */

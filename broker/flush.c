@@ -157,6 +157,8 @@ static void flush_durable(struct store *store)
 {
     struct flush *flush = &store->flush;
     crash_point("flush.synced");
+    counter_add(&store->counters, COUNTER_SYNCS, 1);
+    counter_add(&store->counters, COUNTER_SYNC_NS, store->now_ns - flush->begun_ns);
     flush->durable_sync = flush->number;
     list_each(node, &flush->captured)
     {
@@ -240,6 +242,7 @@ static void write_submit(struct store *store, struct chunk *chunk, void *buffer,
     op->io.bytes = bytes;
     op->io.offset = slot_offset(&store->segments, chunk->slot) + from;
     op->io.done = flush_op_done;
+    counter_add(&store->counters, COUNTER_BYTES_WRITTEN, bytes);
     chunk->holds++;
     pool_settle(&store->pool, chunk, false);
     store->flush.outstanding++;
@@ -370,6 +373,7 @@ static void flush_begin_sync(struct store *store)
     flush->error = 0;
     flush->number = flush->next_sync++;
     flush->wanted = false;
+    flush->begun_ns = store->now_ns;
     const bool dsync = flush_is_one_write(store);
     flush->outstanding = 1; /* this function's own: done may not be early */
     list_each(captured, &flush->captured)

@@ -31,6 +31,7 @@ struct flush {
     enum flush_state state;
     bool sync;       /* the flush in flight ends in a sync ... */
     uint64_t number; /* ... with this number */
+    uint64_t begun_ns;
     uint32_t outstanding;
     int error;
 

@@ -254,6 +254,7 @@ static int claim_grant(struct pending *pending)
     cursor->seq = claim->seq;
     cursor->position = claim->position;
     cursor_publish(topic);
+    counter_add(&store->counters, COUNTER_ENTRIES_CONSUMED, claim->count);
     return STORE_READY;
 }
 

@@ -80,7 +80,10 @@ struct lane {
     struct list fetched;          /* chunks held until their completions are reaped */
     struct list_node dirty;       /* in engine.publish_list: something to publish or wake */
     bool publish_due;
-    uint64_t idle_since_ns;
+    uint64_t cq_tail_before; /* of the publication in progress */
+    uint64_t head_before;
+    uint64_t idle_since_ns; /* 0: it had something in its last turn */
+    uint64_t stop_tail;     /* a stop takes what was published below this */
 };
 
 /* Control thread. Makes the memfd, the socketpair and the mapping; *lane_fd and *client_socket are

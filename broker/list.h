@@ -56,6 +56,14 @@ static inline void list_push_front(struct list *list, struct list_node *node)
     list->head.next = node;
 }
 
+static inline void list_insert_after(struct list_node *place, struct list_node *node)
+{
+    node->previous = place;
+    node->next = place->next;
+    place->next->previous = node;
+    place->next = node;
+}
+
 /* Accepts a node that is in no list. */
 static inline void list_remove(struct list_node *node)
 {

@@ -122,6 +122,7 @@ static int chunk_place(struct store *store, struct chunk *chunk)
         }
     }
     if (pool_assign(&store->pool, chunk, system) == POOL_FULL) {
+        counter_add(&store->counters, COUNTER_ARENA_WAITS, 1);
         return STORE_WAIT;
     }
     int outcome = place_take(store, chunk);
@@ -180,6 +181,7 @@ void store_forget_chunks(struct store *store, struct topic *topic, uint64_t firs
 {
     while (topic->chunk_count > 0 && topic->first_chunk < first_kept) {
         chunk_forget(store, topic_chunk_shift(topic));
+        counter_add(&store->counters, COUNTER_CHUNKS_TRIMMED, 1);
     }
 }
 
@@ -221,6 +223,7 @@ int store_topic_create(struct store *store, struct topic *topic)
     };
     system_topic_append(store, &record);
     topic->state = TOPIC_PRESENT;
+    store->topics.present++;
     atom_store_relaxed(&topic->shm->topic_id, topic->id); /* [T3] orders it */
     topic_announce(topic->shm, TOPIC_PRESENT);
     atom_add_relaxed(&store->directory->topics_version, 1);
@@ -244,6 +247,7 @@ int store_topic_delete(struct store *store, struct topic *topic)
     const struct record record = {.kind = RECORD_TOPIC_DELETE, .topic_id = topic->id};
     system_topic_append(store, &record);
     topic_set_unname(&store->topics, topic);
+    store->topics.present--;
     atom_add_relaxed(&store->directory->topics_version, 1);
     group_delete(topic);
     tail_wait_delete(topic);

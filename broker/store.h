@@ -14,6 +14,7 @@
 
 #include "broker/chunk_pool.h"
 #include "broker/config.h"
+#include "broker/counters.h"
 #include "broker/fault.h"
 #include "broker/flush.h"
 #include "broker/io.h"
@@ -23,6 +24,7 @@
 #include "broker/store_dir.h"
 #include "broker/superblock.h"
 #include "broker/topic_set.h"
+#include "shm/mapping.h"
 
 struct store {
     const struct config *config;
@@ -39,6 +41,7 @@ struct store {
 
     uint64_t chunk_bytes;
     struct numbers numbers;
+    struct counters counters;
     int fenced; /* 0, or the errno that fenced it */
 
     /* Of this pass. */
@@ -59,10 +62,15 @@ struct store {
 /* What stands in the way of something, for now. */
 enum store_outcome { STORE_READY = 0, STORE_WAIT = 1 };
 
-/* Locks, recovers and opens the store of config's data directory. 0 or -errno with words. */
-int store_open(struct store *store, struct fault *fault);
+/* Locks, recovers and opens the store of config's data directory; config, log, io and directory are
+ * set. 0 or -errno with words. */
+int store_open(struct store *store, const struct mapping *arena, struct fault *fault);
 /* Accepts a store whose open failed. Nothing may be in flight. */
 void store_close(struct store *store);
+
+/* Before a clean stop: records cursors and what is durable of each topic, so that the next start finds
+ * every tail without scanning. */
+void store_record_marks(struct store *store);
 
 /* No more acknowledgements: says what happened, once. */
 void store_fence(struct store *store, int error, const char *what);

@@ -24,6 +24,7 @@ struct topic_set {
     uint32_t free_count;
     uint32_t used;           /* descriptors below were used before */
     uint64_t next_incarnation;
+    uint32_t present; /* topics that exist */
 };
 
 int topic_set_init(struct topic_set *set, struct directory_shm *directory);
