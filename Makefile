@@ -1,6 +1,6 @@
 # The front door: drives CMake. The work is done by the scripts in tests/tools.
 tools := tests/tools
-benches := bench-writes bench-reads bench-latency bench-fsync bench-scaling
+benches := bench-writes bench-reads bench-latency bench-fsync bench-scaling bench-idle bench-syscalls
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test $(benches) install format lint clean
@@ -10,8 +10,9 @@ help:
 	@echo 'make test           every suite and check; ends with one line of counts'
 	@echo 'make bench-writes   appends per second        make bench-reads    reads per second'
 	@echo 'make bench-latency  append to acknowledged    make bench-fsync    durable appends'
-	@echo 'make bench-scaling  throughput by processes'
-	@echo '  variables: FSYNC PROCS THREADS TOPICS SIZE BATCH DURATION BACKEND CONSUMERS IDLE'
+	@echo 'make bench-scaling  throughput by processes   make bench-idle     1,000 idle sessions'
+	@echo 'make bench-syscalls system calls of clients'
+	@echo '  variables (bench/README.md): FSYNC PROCS THREADS TOPICS SIZE BATCH DURATION BACKEND CONSUMERS IDLE'
 	@echo 'make install        PREFIX=/usr/local DESTDIR='
 	@echo 'make format, lint   clang-format in place; cppcheck and clang-tidy'
 	@echo 'make clean          remove build/'
@@ -27,7 +28,7 @@ $(benches): bench-%:
 
 install:
 	@$(tools)/install-deps.sh build
-	@$(tools)/build.sh release
+	@$(tools)/build.sh --without-tests release
 	@cmake --install build/release $(if $(PREFIX),--prefix '$(PREFIX)')
 
 format:

@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
-# Configures and builds one preset below build/: build.sh PRESET [TARGET...]
+# Configures and builds one preset below build/: build.sh [--without-tests] PRESET [TARGET...]
+# Without tests it needs neither Criterion nor a C++ compiler.
 # Quiet when it works; when it doesn't, the whole log is shown.
 . "$(dirname "$0")/common.sh"
 
-(($#)) || die 64 "usage: build.sh PRESET [TARGET...]"
+tests=ON
+if [[ ${1-} == --without-tests ]]; then
+    tests=OFF
+    shift
+fi
+(($#)) || die 64 "usage: build.sh [--without-tests] PRESET [TARGET...]"
 preset=$1
 shift
 
@@ -16,7 +22,7 @@ exec 9>"$build_dir/.lock"
 flock 9
 
 say "Building $preset in build/$preset"
-if ! (cd "$root" && cmake --preset "$preset" &&
+if ! (cd "$root" && cmake --preset "$preset" -DTUSK_TESTS="$tests" &&
     cmake --build "$build_dir" --parallel "$jobs" ${1:+--target "$@"}) >"$log" 2>&1; then
     cat "$log" >&2
     die 70 "building the preset $preset failed; the log above is build/$preset/build.log"

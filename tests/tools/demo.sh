@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 
 "$root/tests/tools/install-deps.sh" build
-"$root/tests/tools/build.sh" release tuskd tusk_demo
+"$root/tests/tools/build.sh" --without-tests release tuskd tusk_demo
 
 mapfile -t files < <(cd "$root" && printf '%s\n' README.md LICENSE && source_files '*.c' '*.h')
 cd "$root"
