@@ -61,8 +61,14 @@ int lock_file_open(const char *path)
     }
 }
 
+void lock_file_release(int fd)
+{
+    flock(fd, LOCK_UN);
+    close(fd);
+}
+
 void lock_file_remove(const char *path, int fd)
 {
     unlink(path); /* while it is locked; best effort, a file left behind is in nobody's way */
-    close(fd);
+    lock_file_release(fd);
 }

@@ -1,8 +1,8 @@
 /*
  * Lock file: what only one broker at a time may use.
  * Runs on:    the thread that starts the broker.
- * Invariants: held by the descriptor and so by the process: the kernel lets go of it when either
- *             ends, however it ends. Never handed out.
+ * Invariants: held by the open file and so by the process: the kernel lets go of it when the
+ *             process ends, however it ends (and any child that it forked). Never handed out.
  * Not here:   the store's LOCK, which also waits for a dead broker's writes (io.h).
  */
 #ifndef TUSK_BROKER_LOCK_FILE_H
@@ -15,7 +15,10 @@ int lock_file_take(int fd);
 /* Makes the file if it is missing, and locks it: a descriptor, or as above. */
 int lock_file_open(const char *path);
 
-/* Unlinks the file and lets go of it; whoever waits for it then makes a new one. */
+/* Lets go, also where a forked child has the descriptor as well, and closes it. */
+void lock_file_release(int fd);
+
+/* Unlinks the file, and as above; whoever waits for it then makes a new one. */
 void lock_file_remove(const char *path, int fd);
 
 #endif

@@ -269,7 +269,7 @@ void run_dir_close(struct run_dir *run_dir)
     mapping_close(&run_dir->ledger);
     remove_files(run_dir);
     rmdir(run_dir->path); /* best effort: the next start makes it again, or finds it */
-    close(take_fd(&run_dir->fd));
+    lock_file_release(take_fd(&run_dir->fd));
 }
 
 static void pins_name(char name[PINS_NAME_BYTES], uint64_t session_id)

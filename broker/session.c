@@ -19,6 +19,9 @@
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
 #endif
 
+/* Taken unread from a client whose connection is closed; one that sends more loses the last word. */
+enum { UNREAD_MESSAGES_MAX = 64 };
+
 /*
  * The client's death, which the end of its socket does not tell where it has forked children: a
  * pidfd, or -1 where there is none: the kernel lacks it or forbids it, or the client is in a pid
@@ -177,12 +180,25 @@ int session_send_error(int socket, uint64_t request_id, const struct fault *why)
     return control_send(socket, &message, NULL, 0);
 }
 
+/* What lies unread when a socket is closed becomes -ECONNRESET at its other end, ahead of answers
+ * that were sent before. */
+void connection_close(int socket)
+{
+    char byte;
+    for (int i = 0; i < UNREAD_MESSAGES_MAX; i++) {
+        if (recv(socket, &byte, sizeof byte, MSG_DONTWAIT) <= 0) {
+            break;
+        }
+    }
+    close(socket);
+}
+
 static void sources_close(struct session *session)
 {
     control_loop_remove(session->set->loop, &session->socket_source);
     control_loop_remove(session->set->loop, &session->process_source);
     if (session->socket >= 0) {
-        close(take_fd(&session->socket));
+        connection_close(take_fd(&session->socket));
     }
     if (session->process >= 0) {
         close(take_fd(&session->process));

@@ -68,4 +68,7 @@ void session_free(struct session *session);
 /* Sends CONTROL_ERROR with the words in `why`: as control_send(). */
 int session_send_error(int socket, uint64_t request_id, const struct fault *why);
 
+/* Closes a connection so that its client still reads what was sent to it. */
+void connection_close(int socket);
+
 #endif

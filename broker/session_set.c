@@ -5,10 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "broker/session.h"
-#include "shm/cleanup.h"
 #include "shm/ensure.h"
 
 int session_set_init(struct session_set *set, struct control_loop *loop, struct mailbox *engine,
@@ -83,7 +81,7 @@ void session_set_accept(struct session_set *set, int connection, uint64_t now_ns
         log_warning(set->log, "session.refused", "pid=%d uid=%u reason=%s", peer.pid, peer.uid,
                     LOG_QUOTE(why.text));
         session_send_error(connection, 0, &why); /* if there is room for it */
-        close(connection);
+        connection_close(connection);
         return;
     }
     session->greeting_ends_ns = now_ns + GREETING_TIMEOUT_NS;
