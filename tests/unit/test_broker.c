@@ -1,88 +1,27 @@
 /*
- * Proves that a broker starts where it can and says in words where it cannot, that it serves clients
- * of other processes through their deaths and their floods, and that nothing of it is left after.
- * How: broker_start() with real directories and sockets; the engine only answers mail
- * (fake_engine.h); clients speak the control protocol by themselves.
+ * Proves that a broker starts where it can and says in words where it cannot, that it tells when it
+ * fails by itself, and that nothing of it is left after.
+ * How: broker_start() with real directories and sockets (broker_stage.h).
  */
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "broker/broker.h"
-#include "broker/counters.h"
-#include "broker/fault.h"
-#include "broker/quantity.h"
-#include "broker/session_set.h"
-#include "shm/control.h"
-#include "shm/directory.h"
-#include "tests/support/deadline.h"
 #include "tests/support/process.h"
-#include "tests/support/scratch.h"
-#include "tests/unit/fake_engine.h"
+#include "tests/unit/broker_stage.h"
 #include "tests/unit/maps.h"
 
-enum {
-    ANSWER_MS = 20000,
-    STORM_THREADS = 4,
-    STORM_CONNECTS = 4000,
-    SESSIONS = 1000,
-    FDS_PER_SESSION = 8, /* of both sides, with room to spare */
-};
-
-static char scratch[SCRATCH_PATH_BYTES];
-static struct config config;
-static struct log quiet_log;
-static struct fault fault;
-static struct broker *broker;
-
-static void config_init(struct config *fresh, const char *name)
-{
-    *fresh = (struct config){
-        .socket_mode = 0660,
-        .socket_group = CONFIG_GROUP_UNCHANGED,
-        .chunk_bytes = CHUNK_BYTES_MIN,
-        .arena_bytes = CONFIG_ARENA_BYTES_MIN,
-        .arena_given = true,
-        .topics_max = 8,
-        .lanes_max = 2048,
-        .quiet = true,
-    };
-    snprintf(fresh->data_dir, sizeof fresh->data_dir, "%s/%s-data", scratch, name);
-    snprintf(fresh->run_dir, sizeof fresh->run_dir, "%s/%s-run", scratch, name);
-    snprintf(fresh->socket_path, sizeof fresh->socket_path, "%.80s/%.8s.sock", scratch, name);
-}
-
-static void suite_begin(void)
-{
-    scratch_on_tmpfs(scratch);
-    config_init(&config, "a");
-    const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    log_init(&quiet_log, null, false);
-    fault = (struct fault){0};
-    fake_script = (struct fake_script){0};
-}
-
-TestSuite(broker, .init = suite_begin, .timeout = 120);
-
-static void start(void)
-{
-    const int error = broker_start(&broker, &config, &quiet_log, &fault);
-    cr_assert_eq(error, 0, "%s", fault.text);
-}
+TestSuite(broker, .init = stage_begin, .timeout = 120);
 
 /* The start fails so, and its words contain that part; nothing is left of it. */
 static void start_fails(int error, const char *part)
@@ -110,92 +49,6 @@ static unsigned files_in(const char *path)
     return count;
 }
 
-/* A client that waits for answers, in this process or another. */
-
-static int client_try_connect(const struct config *to)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    memcpy(address.sun_path, to->socket_path, sizeof address.sun_path);
-    const int client = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (client >= 0 && connect(client, (const struct sockaddr *)&address, sizeof address) != 0) {
-        const int error = errno;
-        close(client);
-        return -error;
-    }
-    return client >= 0 ? client : -errno;
-}
-
-static int answer_wait(int client, union control_message *answer, int *fds, size_t fd_count)
-{
-    struct pollfd look = {.fd = client, .events = POLLIN};
-    if (poll(&look, 1, ANSWER_MS) != 1) {
-        return -ETIMEDOUT;
-    }
-    return control_receive(client, answer, fds, fd_count);
-}
-
-static int say_hello(int client, union control_message *answer, int fds[2])
-{
-    union control_message hello;
-    control_begin(&hello, CONTROL_HELLO, sizeof hello.hello, 1);
-    hello.hello.digest = layout_digest();
-    const int error = control_send(client, &hello, NULL, 0);
-    return error != 0 ? error : answer_wait(client, answer, fds, 2);
-}
-
-static int ask_lane(int client, union control_message *answer, int fds[2])
-{
-    union control_message open;
-    control_begin(&open, CONTROL_LANE_OPEN, sizeof open.lane, 2);
-    open.lane.sq_bytes = SQ_BYTES_MIN;
-    const int error = control_send(client, &open, NULL, 0);
-    return error != 0 ? error : answer_wait(client, answer, fds, 2);
-}
-
-static int client_open_to(const struct config *to)
-{
-    union control_message answer;
-    int fds[2];
-    const int client = client_try_connect(to);
-    cr_assert_geq(client, 0, "cannot connect: %s", strerror(-client));
-    cr_assert_eq(say_hello(client, &answer, fds), 0);
-    close(fds[0]);
-    close(fds[1]);
-    return client;
-}
-
-static int client_open(void)
-{
-    return client_open_to(&config);
-}
-
-static void client_lane_open(int client, int fds[2])
-{
-    union control_message answer;
-    cr_assert_eq(ask_lane(client, &answer, fds), 0);
-    cr_assert_eq(answer.header.kind, CONTROL_LANE_OPENED);
-}
-
-/* The broker's counters, as a client sees them. */
-static struct mapping directory_map(void)
-{
-    union control_message answer;
-    struct mapping mapping;
-    int fds[2];
-    const int client = client_try_connect(&config);
-    cr_assert_eq(say_hello(client, &answer, fds), 0);
-    cr_assert_eq(mapping_open(&mapping, fds[0], answer.welcome.directory_bytes, false), 0);
-    close(fds[0]);
-    close(fds[1]);
-    close(client);
-    return mapping;
-}
-
-static uint64_t counter_in(const struct mapping *directory, enum counter counter)
-{
-    return atom_load_relaxed(&directory_counter(directory->base, counter)->value);
-}
-
 /* Life and death. */
 
 Test(broker, nothing_is_left_after_a_stop)
@@ -208,15 +61,15 @@ Test(broker, nothing_is_left_after_a_stop)
         start();
         cr_expect_eq(process_count(getpid()).threads, before.threads + 2);
         const int client = client_open();
-        const int silent = client_try_connect(&config);
+        const int silent = control_client_connect(config.socket_path);
         client_lane_open(client, lane);
         cr_assert_eq(broker_stop(broker), 0);
         union control_message none;
         char byte;
-        cr_expect_eq(answer_wait(client, &none, NULL, 0), -EPIPE);
-        cr_expect_eq(answer_wait(silent, &none, NULL, 0), -EPIPE);
+        cr_expect_eq(control_client_answer(client, &none, NULL, 0), -EPIPE);
+        cr_expect_eq(control_client_answer(silent, &none, NULL, 0), -EPIPE);
         cr_expect_eq(recv(lane[1], &byte, 1, 0), 0);
-        cr_expect_eq(client_try_connect(&config), -ENOENT);
+        cr_expect_eq(control_client_connect(config.socket_path), -ENOENT);
         close(lane[0]);
         close(lane[1]);
         close(client);
@@ -265,10 +118,10 @@ Test(broker, engine_that_ends_by_itself_is_told_and_nobody_is_served)
     cr_expect_eq(poll(&look, 1, 0), 0);
     fake_engine_fail();
     cr_expect_eq(poll(&look, 1, ANSWER_MS), 1);
-    cr_expect_eq(client_try_connect(&config), -ENOENT);
+    cr_expect_eq(control_client_connect(config.socket_path), -ENOENT);
     cr_expect_eq(broker_stop(broker), -EIO);
     union control_message none;
-    cr_expect_eq(answer_wait(client, &none, NULL, 0), -EPIPE);
+    cr_expect_eq(control_client_answer(client, &none, NULL, 0), -EPIPE);
     close(client);
     cr_expect_eq(files_in(scratch), 0);
 }
@@ -411,8 +264,8 @@ Test(broker, arena_fits_into_a_small_tmpfs_or_says_what_is_free)
     start();
     union control_message answer;
     int fds[2];
-    const int client = client_try_connect(&config);
-    cr_assert_eq(say_hello(client, &answer, fds), 0);
+    const int client = control_client_connect(config.socket_path);
+    cr_assert_eq(control_client_hello(client, &answer, fds), 0);
     cr_expect_eq(answer.welcome.arena_bytes, UINT64_C(16) << 20);
     close(fds[0]);
     close(fds[1]);
@@ -495,208 +348,4 @@ Test(broker, socket_that_somebody_put_in_its_place_is_left_alone)
     cr_assert_eq(broker_stop(broker), 0);
     cr_expect_eq(access(config.socket_path, F_OK), 0);
     close(other);
-}
-
-/* Clients' deaths and floods. */
-
-Test(broker, dead_client_is_noticed_although_its_child_holds_its_sockets)
-{
-    int said[2];
-    start();
-    struct mapping directory = directory_map();
-    cr_assert_eq(pipe2(said, O_CLOEXEC), 0);
-    const pid_t client = fork();
-    cr_assert_geq(client, 0);
-    if (client == 0) {
-        union control_message answer;
-        int fds[2];
-        const int connection = client_try_connect(&config);
-        if (say_hello(connection, &answer, fds) != 0 || ask_lane(connection, &answer, fds) != 0) {
-            _exit(1);
-        }
-        const pid_t child = fork(); /* inherits everything */
-        if (child == 0) {
-            pause();
-        }
-        if (write(said[1], &child, sizeof child) != sizeof child) {
-            _exit(1);
-        }
-        pause();
-    }
-    pid_t child;
-    cr_assert_eq(read(said[0], &child, sizeof child), sizeof child);
-    wait_until(counter_in(&directory, COUNTER_SESSIONS) == 1, ANSWER_MS);
-    kill(client, SIGKILL);
-    wait_until(counter_in(&directory, COUNTER_SESSIONS) == 0, ANSWER_MS);
-    cr_expect_eq(kill(child, 0), 0); /* it lives */
-    wait_until(maps_of(MAPS_LANE) == 0, ANSWER_MS);
-    kill(child, SIGKILL);
-    waitpid(client, NULL, 0);
-    mapping_close(&directory);
-    cr_assert_eq(broker_stop(broker), 0);
-}
-
-/* Connects and goes away at some point of the conversation; returns what it has seen wrong. */
-static int storm_visit(unsigned *seed)
-{
-    union control_message answer;
-    int fds[2];
-    int lane[2];
-    const int client = client_try_connect(&config);
-    if (client < 0) {
-        return client;
-    }
-    const int until = rand_r(seed) % 8;
-    int error = 0;
-    if (until == 1) {
-        error = send(client, &answer, 10, MSG_NOSIGNAL) == 10 ? 0 : -errno;
-    } else if (until > 1) {
-        error = say_hello(client, &answer, fds);
-        if (error == 0 && answer.header.kind == CONTROL_WELCOME) {
-            close(fds[0]);
-            close(fds[1]);
-        }
-    }
-    if (error == 0 && until > 6) {
-        error = ask_lane(client, &answer, lane);
-        if (error == 0) {
-            close(lane[0]);
-            close(lane[1]);
-        }
-    }
-    close(client);
-    return error;
-}
-
-static void *storm(void *argument)
-{
-    unsigned seed = *(const unsigned *)argument;
-    for (int i = 0; i < STORM_CONNECTS; i++) {
-        const int error = storm_visit(&seed);
-        if (error != 0) {
-            return (void *)(intptr_t)error;
-        }
-    }
-    return NULL;
-}
-
-Test(broker, storm_of_connections_leaves_nothing)
-{
-    pthread_t threads[STORM_THREADS];
-    unsigned seeds[STORM_THREADS];
-    start();
-    struct mapping directory = directory_map();
-    wait_until(counter_in(&directory, COUNTER_SESSIONS) == 0, ANSWER_MS);
-    const struct process_counts before = process_count(getpid());
-    for (unsigned i = 0; i < STORM_THREADS; i++) {
-        seeds[i] = i + 1;
-        cr_assert_eq(pthread_create(&threads[i], NULL, storm, &seeds[i]), 0);
-    }
-    for (int i = 0; i < STORM_THREADS; i++) {
-        void *result;
-        pthread_join(threads[i], &result);
-        cr_expect_null(result, "a client got %s", strerror(-(int)(intptr_t)result));
-    }
-    wait_until(counter_in(&directory, COUNTER_SESSIONS) == 0, ANSWER_MS);
-    wait_until(process_count(getpid()).fds == before.fds, ANSWER_MS);
-    wait_until(maps_of(MAPS_LANE) == 0, ANSWER_MS);
-    cr_expect_gt(counter_in(&directory, COUNTER_SESSIONS_OPENED), STORM_CONNECTS);
-    mapping_close(&directory);
-    cr_assert_eq(broker_stop(broker), 0);
-}
-
-Test(broker, thousand_sessions_live_side_by_side)
-{
-    static int clients[SESSIONS];
-    static int lanes[SESSIONS][2];
-    struct rlimit limit;
-    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    limit.rlim_cur = limit.rlim_max;
-    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    if (limit.rlim_cur < (rlim_t)SESSIONS * FDS_PER_SESSION) {
-        cr_skip_test("only %llu descriptors are allowed here", (unsigned long long)limit.rlim_cur);
-    }
-    start();
-    struct mapping directory = directory_map();
-    wait_until(counter_in(&directory, COUNTER_SESSIONS) == 0, ANSWER_MS);
-    for (int i = 0; i < SESSIONS; i++) {
-        clients[i] = client_open();
-        client_lane_open(clients[i], lanes[i]);
-    }
-    cr_expect_eq(counter_in(&directory, COUNTER_SESSIONS), SESSIONS);
-    const uint64_t cpu_ms = process_count(getpid()).cpu_ms;
-    usleep(300000); /* idle ones cost nothing */
-    cr_expect_leq(process_count(getpid()).cpu_ms - cpu_ms, 30);
-    for (int i = 0; i < SESSIONS; i++) {
-        close(clients[i]);
-        close(lanes[i][0]);
-        close(lanes[i][1]);
-    }
-    wait_until(counter_in(&directory, COUNTER_SESSIONS) == 0, ANSWER_MS);
-    wait_until(maps_of(MAPS_LANE) == 0, ANSWER_MS);
-    mapping_close(&directory);
-    cr_assert_eq(broker_stop(broker), 0);
-}
-
-/* With no descriptors left clients are turned away, the control thread does not spin, and once there
- * are some again the next client is served. */
-static void descriptors_run_out(rlim_t allowed, bool told)
-{
-    struct rlimit limit;
-    int said[2];
-    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    cr_assert_eq(pipe2(said, O_CLOEXEC), 0);
-    const pid_t child = fork(); /* has descriptors of its own */
-    cr_assert_geq(child, 0);
-    if (child == 0) {
-        char go;
-        union control_message answer;
-        while (read(said[0], &go, 1) != 1) {
-        }
-        for (int i = 0; i < 3; i++) {
-            const int client = client_try_connect(&config);
-            if (told && answer_wait(client, &answer, NULL, 0) != -EPIPE) {
-                _exit(1);
-            }
-        }
-        usleep(500000); /* connections that nobody takes stay in the backlog */
-        _exit(0);
-    }
-    const struct rlimit tight = {.rlim_cur = allowed, .rlim_max = limit.rlim_max};
-    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
-    struct rusage began;
-    struct rusage ended;
-    getrusage(RUSAGE_SELF, &began);
-    cr_assert_eq(write(said[1], "g", 1), 1);
-    int status;
-    waitpid(child, &status, 0);
-    getrusage(RUSAGE_SELF, &ended);
-    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    cr_expect_eq(status, 0, "a client was not told");
-    const long used_us = (ended.ru_utime.tv_sec + ended.ru_stime.tv_sec - began.ru_utime.tv_sec -
-                          began.ru_stime.tv_sec) *
-                             1000000 +
-                         ended.ru_utime.tv_usec + ended.ru_stime.tv_usec - began.ru_utime.tv_usec -
-                         began.ru_stime.tv_usec;
-    cr_expect_leq(used_us, 100000, "the control thread spins: %ld us", used_us);
-    close(said[0]);
-    close(said[1]);
-    const int client = client_open();
-    close(client);
-}
-
-Test(broker, connections_are_refused_on_the_reserve_when_descriptors_run_out)
-{
-    start();
-    const int next = dup(0);
-    close(next);
-    descriptors_run_out((rlim_t)next + 2, true); /* the pipe takes them */
-    cr_assert_eq(broker_stop(broker), 0);
-}
-
-Test(broker, listener_pauses_when_not_even_the_reserve_helps)
-{
-    start();
-    descriptors_run_out(3, false);
-    cr_assert_eq(broker_stop(broker), 0);
 }
