@@ -1,0 +1,110 @@
+/*
+ * Recovery: what a store holds, found out from its files before anything is served.
+ * Runs on:    the thread that starts the broker, once, blocking.
+ * Invariants: the system topic is replayed from the superblock's place on; then each topic's log is
+ *             walked from the highest position recorded as durable to its first invalid frame, its
+ *             tail. Everything below the tails is durable and was verified from there on. Slots of all
+ *             chunks that are left are marked in the segment set, no others.
+ * Trust:      the directory's files are this store's (store_dir.h, segment.h); every byte in them may
+ *             be torn or rotten. Torn: what follows the gap, if anything, was in flight together with
+ *             it. Corrupt: a gap below a durable position, or one behind which a frame lies that an
+ *             older sync covered. That is refused with -EBADMSG, file and offset.
+ * Not here:   writing the verdict. The caller, before it serves anything, writes the superblock, uses
+ *             what was superblock.salt_reserved as its salt, and appends a VERDICT for each topic
+ *             that `changed`, durably.
+ */
+#ifndef TUSK_BROKER_RECOVERY_H
+#define TUSK_BROKER_RECOVERY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/frame_scan.h"
+#include "broker/record.h"
+#include "broker/superblock.h"
+
+struct fault;
+struct segment_set;
+struct store_dir;
+
+struct recovered_chunk {
+    uint64_t chunk_no;
+    uint64_t generation;
+    uint64_t base_seq; /* a lower bound unless base_exact */
+    uint64_t base_time_ns;
+    uint32_t slot;
+    bool base_exact; /* read from its header */
+};
+
+struct recovered_topic {
+    uint64_t id;
+    char *name; /* NUL-terminated */
+    char *retention;
+    uint64_t created_ns;
+
+    /* Chunks first_chunk .. of the tail without a gap; the tail's own may be missing, or there and
+     * not used yet. */
+    struct recovered_chunk *chunks;
+    uint32_t chunks_count;
+    uint32_t chunks_max; /* allocated */
+
+    uint64_t first_chunk;
+    struct record_place first;
+    struct record_place tail;
+    struct record_place durable; /* the highest one recorded; tail is durable too by now */
+    uint64_t last_time_ns;       /* no entry is newer; 0: none was seen */
+
+    bool cursor_exists; /* of the group "default" */
+    struct record_place cursor;
+
+    bool changed; /* a VERDICT is due: {tail, durable = tail, void_from, salt_floor = new salt} */
+    uint64_t void_from;
+
+    /* While recovery runs. */
+    bool created; /* its TOPIC_CREATE was seen */
+    bool deleted;
+    struct salt_floor *floors;
+    uint32_t floors_count;
+    uint32_t floors_max;
+    bool gap_followed; /* by a frame, with gap_sync the oldest */
+    uint16_t gap_sync;
+    uint64_t gap_position;
+};
+
+struct recovery {
+    struct recovered_topic *topics;
+    uint32_t topics_count;
+    uint32_t topics_max;
+
+    /* The system topic: chunks from the one of superblock.replay to the tail's. */
+    struct recovered_topic system;
+    /* What the header of its last chunk names as successor; SLOT_NONE: that chunk has no header yet. */
+    uint32_t system_next_slot;
+    uint64_t system_next_generation;
+
+    /* The number of the first sync of this start, low bits: that of the last one found, once more.
+     * Torn ends that a verdict is still to settle were in flight with it, and stay so until the sync
+     * of the verdicts has succeeded. */
+    uint16_t first_sync;
+    uint64_t next_generation;
+    uint64_t next_topic_id;
+
+    /* While recovery runs. */
+    uint32_t *buckets; /* topics by id: index + 1 */
+    uint32_t buckets_count;
+    uint32_t salt_seen;
+    bool synced;        /* frames were seen */
+    uint16_t last_sync; /* the highest number in them */
+};
+
+/*
+ * Recovers a loaded store whose segments are open; makes the system topic of a new one. On success
+ * superblock is as it is to be written: system_tail, system_salt_floor and salt_reserved are new.
+ * -EBADMSG: damaged; -EPROTO: a newer version's; or an error of the I/O.
+ */
+int recovery_run(struct recovery *recovery, const struct store_dir *store,
+                 struct segment_set *segments, struct superblock *superblock, struct fault *fault);
+
+void recovery_free(struct recovery *recovery);
+
+#endif

@@ -1,0 +1,518 @@
+/* Replay: see recovery_replay.h. */
+#include "broker/recovery_replay.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/fault.h"
+#include "broker/recovery.h"
+#include "broker/segment.h"
+#include "shm/cleanup.h"
+
+static const char default_group[] = "default";
+static const char retention_key[] = "retention";
+
+void recovered_topic_init(struct recovered_topic *topic, uint64_t id, uint64_t chunk_bytes)
+{
+    const struct record_place begin = {.position = chunk_first_frame(0, chunk_bytes)};
+    *topic = (struct recovered_topic){.id = id,
+                                      .first = begin,
+                                      .durable = begin,
+                                      .tail = begin,
+                                      .void_from = RECORD_NOTHING_VOID};
+}
+
+void recovered_topic_free(struct recovered_topic *topic)
+{
+    free(topic->name);
+    free(topic->retention);
+    free(topic->chunks);
+    free(topic->floors);
+    *topic = (struct recovered_topic){0};
+}
+
+/* Where a chunk with this number is, or belongs. */
+static uint32_t chunk_index(const struct recovered_topic *topic, uint64_t chunk_no)
+{
+    uint32_t low = 0;
+    uint32_t high = topic->chunks_count;
+    while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (topic->chunks[middle].chunk_no < chunk_no) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+struct recovered_chunk *recovered_chunk_find(const struct recovered_topic *topic, uint64_t chunk_no)
+{
+    const uint32_t index = chunk_index(topic, chunk_no);
+    return index < topic->chunks_count && topic->chunks[index].chunk_no == chunk_no
+               ? &topic->chunks[index]
+               : NULL;
+}
+
+/* Room for one more item: the new array, or NULL. */
+static void *grown(void *array, uint32_t count, uint32_t *max, size_t item_bytes)
+{
+    if (count < *max) {
+        return array;
+    }
+    const uint32_t more = *max == 0 ? 4 : *max * 2;
+    void *larger = realloc(array, (size_t)more * item_bytes);
+    if (larger != NULL) {
+        *max = more;
+    }
+    return larger;
+}
+
+int recovered_chunk_put(struct recovered_topic *topic, const struct recovered_chunk *chunk)
+{
+    const uint32_t index = chunk_index(topic, chunk->chunk_no);
+    if (index == topic->chunks_count || topic->chunks[index].chunk_no != chunk->chunk_no) {
+        struct recovered_chunk *chunks =
+            grown(topic->chunks, topic->chunks_count, &topic->chunks_max, sizeof *chunks);
+        if (chunks == NULL) {
+            return -ENOMEM;
+        }
+        topic->chunks = chunks;
+        memmove(chunks + index + 1, chunks + index,
+                (size_t)(topic->chunks_count - index) * sizeof *chunks);
+        topic->chunks_count++;
+    }
+    topic->chunks[index] = *chunk;
+    return 0;
+}
+
+bool recovered_chunks_cut(struct recovered_topic *topic, uint64_t chunk_no)
+{
+    const uint32_t index = chunk_index(topic, chunk_no);
+    const bool any = index < topic->chunks_count;
+    topic->chunks_count = index;
+    return any;
+}
+
+int salt_floor_add(struct recovered_topic *topic, uint64_t position, uint32_t salt)
+{
+    while (topic->floors_count > 0 && topic->floors[topic->floors_count - 1].position >= position) {
+        topic->floors_count--;
+    }
+    struct salt_floor *floors =
+        grown(topic->floors, topic->floors_count, &topic->floors_max, sizeof *floors);
+    if (floors == NULL) {
+        return -ENOMEM;
+    }
+    topic->floors = floors;
+    floors[topic->floors_count++] = (struct salt_floor){.position = position, .salt = salt};
+    return 0;
+}
+
+/* Topics by id: open addressing over indexes. */
+
+static uint32_t bucket_of(const struct recovery *recovery, uint64_t id)
+{
+    uint32_t bucket = (uint32_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+    bucket &= recovery->buckets_count - 1;
+    while (recovery->buckets[bucket] != 0 &&
+           recovery->topics[recovery->buckets[bucket] - 1].id != id) {
+        bucket = (bucket + 1) & (recovery->buckets_count - 1);
+    }
+    return bucket;
+}
+
+static int buckets_grow(struct recovery *recovery)
+{
+    if (recovery->topics_count < recovery->buckets_count / 2) {
+        return 0;
+    }
+    const uint32_t count = recovery->buckets_count == 0 ? 64 : recovery->buckets_count * 2;
+    uint32_t *buckets = calloc(count, sizeof *buckets);
+    if (buckets == NULL) {
+        return -ENOMEM;
+    }
+    free(recovery->buckets);
+    recovery->buckets = buckets;
+    recovery->buckets_count = count;
+    for (uint32_t i = 0; i < recovery->topics_count; i++) {
+        recovery->buckets[bucket_of(recovery, recovery->topics[i].id)] = i + 1;
+    }
+    return 0;
+}
+
+/* The topic with this id, which comes into being here; NULL: no memory. */
+static struct recovered_topic *topic_of(struct recovery *recovery, uint64_t id,
+                                        uint64_t chunk_bytes)
+{
+    if (buckets_grow(recovery) != 0) {
+        return NULL;
+    }
+    const uint32_t bucket = bucket_of(recovery, id);
+    if (recovery->buckets[bucket] != 0) {
+        return &recovery->topics[recovery->buckets[bucket] - 1];
+    }
+    struct recovered_topic *topics =
+        grown(recovery->topics, recovery->topics_count, &recovery->topics_max, sizeof *topics);
+    if (topics == NULL) {
+        return NULL;
+    }
+    recovery->topics = topics;
+    recovery->buckets[bucket] = ++recovery->topics_count;
+    struct recovered_topic *topic = &topics[recovery->topics_count - 1];
+    recovered_topic_init(topic, id, chunk_bytes);
+    if (id >= recovery->next_topic_id) {
+        recovery->next_topic_id = id + 1;
+    }
+    return topic;
+}
+
+/* Records. */
+
+static bool place_valid(const struct record_place *place, uint64_t chunk_bytes)
+{
+    if (place->position % FRAME_ALIGNMENT != 0 || place->position > INT64_MAX) {
+        return false;
+    }
+    const uint64_t chunk_no = chunk_number(place->position, chunk_bytes);
+    return place->position >= chunk_first_frame(chunk_no, chunk_bytes) &&
+           place->position == frame_settle(place->position, chunk_no, chunk_bytes);
+}
+
+/* A higher place is as durable. */
+static int durable_raise(struct recovered_topic *topic, const struct record_place *durable,
+                         uint64_t chunk_bytes)
+{
+    if (!place_valid(durable, chunk_bytes)) {
+        return -EBADMSG;
+    }
+    if (durable->position > topic->durable.position) {
+        if (durable->seq < topic->durable.seq) {
+            return -EBADMSG;
+        }
+        topic->durable = *durable;
+    }
+    return 0;
+}
+
+static int text_set(char **to, struct record_text text)
+{
+    if (memchr(text.size == 0 ? "" : text.bytes, '\0', text.size) != NULL) {
+        return -EBADMSG;
+    }
+    char *copy = malloc((size_t)text.size + 1);
+    if (copy == NULL) {
+        return -ENOMEM;
+    }
+    if (text.size != 0) {
+        memcpy(copy, text.bytes, text.size);
+    }
+    copy[text.size] = '\0';
+    free(*to);
+    *to = copy;
+    return 0;
+}
+
+static bool text_is(struct record_text text, const char *word)
+{
+    return text.size == strlen(word) && memcmp(text.bytes, word, text.size) == 0;
+}
+
+static int apply_create(struct recovered_topic *topic, const struct record_topic_create *create)
+{
+    if (create->name.size == 0) {
+        return -EBADMSG;
+    }
+    topic->created = true;
+    topic->created_ns = create->time_ns;
+    const int result = text_set(&topic->name, create->name);
+    return result == 0 ? text_set(&topic->retention, create->retention) : result;
+}
+
+static int apply_assign(struct recovery *recovery, struct recovered_topic *topic,
+                        const struct record_assign *assign, uint64_t chunk_bytes)
+{
+    const struct recovered_chunk *known = recovered_chunk_find(topic, assign->chunk_no);
+    if (assign->chunk_no > chunk_number(INT64_MAX, chunk_bytes) ||
+        (known != NULL && known->generation > assign->generation)) {
+        return -EBADMSG;
+    }
+    const struct recovered_chunk chunk = {
+        .chunk_no = assign->chunk_no,
+        .generation = assign->generation,
+        .base_seq = assign->base_seq,
+        .base_time_ns = assign->base_time_ns,
+        .slot = assign->slot,
+    };
+    if (assign->generation >= recovery->next_generation) {
+        recovery->next_generation = assign->generation + 1;
+    }
+    if (assign->base_time_ns > topic->last_time_ns) {
+        topic->last_time_ns = assign->base_time_ns;
+    }
+    const int result = durable_raise(topic, &assign->durable, chunk_bytes);
+    return result == 0 ? recovered_chunk_put(topic, &chunk) : result;
+}
+
+static int apply_trim(struct recovered_topic *topic, const struct record_trim *trim,
+                      uint64_t chunk_bytes)
+{
+    if (!place_valid(&trim->first, chunk_bytes) ||
+        trim->chunk_no != chunk_number(trim->first.position, chunk_bytes)) {
+        return -EBADMSG;
+    }
+    if (trim->chunk_no > topic->first_chunk) {
+        topic->first_chunk = trim->chunk_no;
+        topic->first = trim->first;
+    }
+    return durable_raise(topic, &trim->first, chunk_bytes);
+}
+
+static int apply_cursor(struct recovered_topic *topic, const struct record_cursor *cursor,
+                        uint64_t chunk_bytes)
+{
+    if (!place_valid(&cursor->cursor, chunk_bytes)) {
+        return -EBADMSG;
+    }
+    if (text_is(cursor->group, default_group)) {
+        topic->cursor_exists = true;
+        topic->cursor = cursor->cursor;
+    }
+    return durable_raise(topic, &cursor->durable, chunk_bytes);
+}
+
+static int apply_verdict(struct recovered_topic *topic, const struct record_verdict *verdict,
+                         uint64_t chunk_bytes)
+{
+    if (!place_valid(&verdict->tail, chunk_bytes) ||
+        verdict->tail.position < topic->durable.position ||
+        verdict->void_from <= chunk_number(verdict->tail.position, chunk_bytes)) {
+        return -EBADMSG;
+    }
+    recovered_chunks_cut(topic, verdict->void_from);
+    if (topic->cursor.position > verdict->tail.position) {
+        topic->cursor = verdict->tail;
+    }
+    const int result = durable_raise(topic, &verdict->durable, chunk_bytes);
+    return result == 0 ? salt_floor_add(topic, verdict->tail.position, verdict->salt_floor)
+                       : result;
+}
+
+static int apply_option(struct recovered_topic *topic, const struct record_topic_option *option)
+{
+    return text_is(option->key, retention_key) ? text_set(&topic->retention, option->value)
+                                               : -EPROTO;
+}
+
+int replay_apply(struct recovery *recovery, const struct record *record, uint64_t chunk_bytes)
+{
+    if (record->topic_id == 0) {
+        /* The system topic has nothing of this but marks, which its own replay makes superfluous. */
+        return record->kind == RECORD_MARK ? 0 : -EBADMSG;
+    }
+    struct recovered_topic *topic = topic_of(recovery, record->topic_id, chunk_bytes);
+    if (topic == NULL) {
+        return -ENOMEM;
+    }
+    if (topic->deleted) {
+        return 0;
+    }
+    switch (record->kind) {
+    case RECORD_TOPIC_CREATE:
+        return apply_create(topic, &record->topic_create);
+    case RECORD_TOPIC_DELETE:
+        topic->deleted = true;
+        return 0;
+    case RECORD_TOPIC_OPTION:
+        return apply_option(topic, &record->topic_option);
+    case RECORD_ASSIGN:
+        return apply_assign(recovery, topic, &record->assign, chunk_bytes);
+    case RECORD_TRIM:
+        return apply_trim(topic, &record->trim, chunk_bytes);
+    case RECORD_CURSOR:
+        return apply_cursor(topic, &record->cursor, chunk_bytes);
+    case RECORD_MARK:
+        return durable_raise(topic, &record->mark.durable, chunk_bytes);
+    case RECORD_VERDICT:
+        return apply_verdict(topic, &record->verdict, chunk_bytes);
+    }
+    return -EBADMSG;
+}
+
+/* The end. */
+
+static void chunks_trim(struct recovered_topic *topic)
+{
+    const uint32_t gone = chunk_index(topic, topic->first_chunk);
+    if (gone > 0) {
+        memmove(topic->chunks, topic->chunks + gone,
+                (size_t)(topic->chunks_count - gone) * sizeof *topic->chunks);
+        topic->chunks_count -= gone;
+    }
+}
+
+static int topics_settle(struct recovery *recovery, struct fault *fault)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < recovery->topics_count; i++) {
+        struct recovered_topic *topic = &recovery->topics[i];
+        if (topic->deleted) {
+            recovered_topic_free(topic);
+            continue;
+        }
+        if (!topic->created) {
+            return fault_set(fault, -EBADMSG,
+                             "the system topic has records of topic %" PRIu64
+                             " but none that creates it: restore the store from a backup",
+                             topic->id);
+        }
+        chunks_trim(topic);
+        if (kept != i) {
+            recovery->topics[kept] = *topic;
+            *topic = (struct recovered_topic){0};
+        }
+        kept++;
+    }
+    recovery->topics_count = kept;
+    free(recovery->buckets); /* they no longer fit */
+    recovery->buckets = NULL;
+    recovery->buckets_count = 0;
+    return 0;
+}
+
+/* One chunk of one topic, in the order in which slots were assigned. */
+struct claim {
+    uint64_t generation;
+    uint32_t topic;
+    uint32_t chunk;
+};
+
+static int claim_newer_first(const void *left, const void *right)
+{
+    const uint64_t a = ((const struct claim *)left)->generation;
+    const uint64_t b = ((const struct claim *)right)->generation;
+    return a < b ? 1 : a > b ? -1 : 0;
+}
+
+static struct claim *claims_collect(const struct recovery *recovery, size_t *count)
+{
+    *count = 0;
+    for (uint32_t i = 0; i < recovery->topics_count; i++) {
+        *count += recovery->topics[i].chunks_count;
+    }
+    struct claim *claims = malloc((*count + 1) * sizeof *claims);
+    if (claims == NULL) {
+        return NULL;
+    }
+    size_t at = 0;
+    for (uint32_t i = 0; i < recovery->topics_count; i++) {
+        for (uint32_t j = 0; j < recovery->topics[i].chunks_count; j++) {
+            claims[at++] = (struct claim){recovery->topics[i].chunks[j].generation, i, j};
+        }
+    }
+    qsort(claims, *count, sizeof *claims, claim_newer_first);
+    return claims;
+}
+
+/* Takes the units of a chunk's slot; false: a newer assignment has one of them. */
+static bool units_take(uint8_t *units, uint32_t slot, uint32_t count)
+{
+    for (uint32_t unit = slot; unit < slot + count; unit++) {
+        if (units[unit / 8] & 1u << unit % 8) {
+            return false;
+        }
+    }
+    for (uint32_t unit = slot; unit < slot + count; unit++) {
+        units[unit / 8] |= (uint8_t)(1u << unit % 8);
+    }
+    return true;
+}
+
+static int claim_check(const struct recovery *recovery, const struct claim *claim, uint8_t *units,
+                       uint64_t units_count, struct fault *fault)
+{
+    const struct recovered_topic *topic = &recovery->topics[claim->topic];
+    struct recovered_chunk *chunk = &topic->chunks[claim->chunk];
+    const uint32_t count = chunk->chunk_no < SMALL_CHUNKS ? 1 : GROUP_UNITS;
+    if (chunk->slot >= units_count || chunk->slot % count != 0) {
+        return fault_set(
+            fault, -EBADMSG,
+            "topic \"%s\": chunk %" PRIu64 " is recorded in slot %" PRIu32
+            ", which is in none of the segments: is a segment file missing? Restore the "
+            "store from a backup",
+            topic->name, chunk->chunk_no, chunk->slot);
+    }
+    if (!units_take(units, chunk->slot, count)) {
+        chunk->slot = SLOT_NONE;
+    }
+    return 0;
+}
+
+/* Drops assignments whose slot was assigned again later. */
+static int slots_settle(struct recovery *recovery, const struct segment_set *segments,
+                        struct fault *fault)
+{
+    const uint64_t units_count = (uint64_t)segments->count * segments->segment_groups * GROUP_UNITS;
+    size_t count;
+    cleanup_free struct claim *claims = claims_collect(recovery, &count);
+    cleanup_free uint8_t *units = calloc(units_count / 8 + 1, 1);
+    if (claims == NULL || units == NULL) {
+        return fault_set(fault, -ENOMEM, "no memory to recover %zu chunks", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const int result = claim_check(recovery, &claims[i], units, units_count, fault);
+        if (result != 0) {
+            return result;
+        }
+    }
+    for (uint32_t i = 0; i < recovery->topics_count; i++) {
+        struct recovered_topic *topic = &recovery->topics[i];
+        uint32_t kept = 0;
+        for (uint32_t j = 0; j < topic->chunks_count; j++) {
+            if (topic->chunks[j].slot != SLOT_NONE) {
+                topic->chunks[kept++] = topic->chunks[j];
+            }
+        }
+        topic->chunks_count = kept;
+    }
+    return 0;
+}
+
+static int name_order(const void *left, const void *right)
+{
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+static int names_check(const struct recovery *recovery, struct fault *fault)
+{
+    cleanup_free const char **names = malloc((recovery->topics_count + 1) * sizeof *names);
+    if (names == NULL) {
+        return fault_set(fault, -ENOMEM, "no memory to recover %u topics", recovery->topics_count);
+    }
+    for (uint32_t i = 0; i < recovery->topics_count; i++) {
+        names[i] = recovery->topics[i].name;
+    }
+    qsort(names, recovery->topics_count, sizeof *names, name_order);
+    for (uint32_t i = 1; i < recovery->topics_count; i++) {
+        if (strcmp(names[i - 1], names[i]) == 0) {
+            return fault_set(fault, -EBADMSG,
+                             "the system topic has two topics named \"%s\": restore the store from "
+                             "a backup",
+                             names[i]);
+        }
+    }
+    return 0;
+}
+
+int replay_finish(struct recovery *recovery, const struct segment_set *segments,
+                  struct fault *fault)
+{
+    int result = topics_settle(recovery, fault);
+    if (result == 0) {
+        result = names_check(recovery, fault);
+    }
+    return result == 0 ? slots_settle(recovery, segments, fault) : result;
+}

@@ -1,0 +1,308 @@
+/* Recovery's scan: see recovery_scan.h. */
+#include "broker/recovery_scan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "broker/fault.h"
+#include "broker/recovery_replay.h"
+#include "broker/segment.h"
+
+static bool is_system(const struct recovered_topic *topic)
+{
+    return topic->id == 0;
+}
+
+int recovery_refuse(struct recovery_scan *scan, const struct recovered_topic *topic,
+                    uint64_t position, const char *what)
+{
+    const char *name = is_system(topic) ? "(the system topic)" : topic->name;
+    const uint64_t chunk_no = chunk_number(position, scan->chunk_bytes);
+    const struct recovered_chunk *chunk = recovered_chunk_find(topic, chunk_no);
+    if (chunk == NULL) {
+        return fault_set(scan->fault, -EBADMSG,
+                         "topic \"%s\", position %" PRIu64 ": chunk %" PRIu64
+                         " has no slot any more, %s: restore the store from a backup",
+                         name, position, chunk_no, what);
+    }
+    const uint64_t offset = slot_offset(scan->segments, chunk->slot) + position -
+                            chunk_start(chunk_no, scan->chunk_bytes);
+    return fault_set(scan->fault, -EBADMSG,
+                     "%s is damaged at offset %" PRIu64 " (topic \"%s\", position %" PRIu64
+                     "): %s; restore the store from a backup",
+                     slot_path(scan->segments, chunk->slot).text, offset, name, position, what);
+}
+
+bool recovery_slot_exists(const struct recovery_scan *scan, uint32_t slot, uint64_t chunk_no)
+{
+    const struct segment_set *segments = scan->segments;
+    const uint64_t units = (uint64_t)segments->count * segments->segment_groups * GROUP_UNITS;
+    return slot < units && (chunk_no < SMALL_CHUNKS || slot % GROUP_UNITS == 0);
+}
+
+/* The system topic's chunks name their successors; those of others are known from records. */
+static int successor_put(struct recovery_scan *scan, struct recovered_topic *topic,
+                         const struct recovered_chunk *chunk)
+{
+    struct chunk_header header;
+    memcpy(&header, scan->image, sizeof header);
+    const struct recovered_chunk next = {.chunk_no = chunk->chunk_no + 1,
+                                         .generation = header.next_generation,
+                                         .slot = header.next_slot};
+    if (!recovery_slot_exists(scan, next.slot, next.chunk_no)) {
+        return recovery_refuse(scan, topic, chunk_start(chunk->chunk_no, scan->chunk_bytes),
+                               "its successor lies in none of the segments");
+    }
+    if (next.generation >= scan->recovery->next_generation) {
+        scan->recovery->next_generation = next.generation + 1;
+    }
+    const int result = recovered_chunk_put(topic, &next);
+    return result == 0 ? 0 : fault_set(scan->fault, result, "no memory for the system topic");
+}
+
+/* Reads a chunk's image; *fits: its header is this chunk's. */
+static int image_read(struct recovery_scan *scan, struct recovered_topic *topic, uint64_t chunk_no,
+                      struct frame_chunk *place, bool *fits)
+{
+    struct recovered_chunk chunk = *recovered_chunk_find(topic, chunk_no);
+    struct io_file *file = slot_file(scan->segments, chunk.slot);
+    const uint64_t offset = slot_offset(scan->segments, chunk.slot);
+    const int result =
+        io_read_now(scan->io, file, scan->image, chunk_size(chunk_no, scan->chunk_bytes), offset);
+    if (result != 0) {
+        return fault_set(scan->fault, result, "%s cannot be read at offset %" PRIu64 ": %s",
+                         slot_path(scan->segments, chunk.slot).text, offset, strerror(-result));
+    }
+    *place = (struct frame_chunk){
+        .topic_id = topic->id, .chunk_no = chunk_no, .generation = chunk.generation};
+    *fits = frame_chunk_header_fits(place, scan->image);
+    return *fits && is_system(topic) ? successor_put(scan, topic, &chunk) : 0;
+}
+
+static void note_frame(struct recovery_scan *scan, const struct frame_view *view)
+{
+    struct recovery *recovery = scan->recovery;
+    if (view->header.salt > recovery->salt_seen) {
+        recovery->salt_seen = view->header.salt;
+    }
+    /* Frames that a scan meets are fewer than 2^15 syncs apart: MARK records see to that. */
+    if (!recovery->synced || (int16_t)(view->header.sync - recovery->last_sync) > 0) {
+        recovery->last_sync = view->header.sync;
+    }
+    recovery->synced = true;
+}
+
+static void note_time(struct recovered_topic *topic, const struct frame_view *view)
+{
+    if (view->header.time_ns > topic->last_time_ns) {
+        topic->last_time_ns = view->header.time_ns;
+    }
+}
+
+/* Before the scan: every chunk of the durable part must have its slot. */
+static int durable_part_check(struct recovery_scan *scan, const struct recovered_topic *topic)
+{
+    const uint64_t position = topic->durable.position;
+    const uint64_t last = chunk_number(position, scan->chunk_bytes);
+    const bool used = position > chunk_first_frame(last, scan->chunk_bytes);
+    const uint64_t end = used ? last + 1 : last;
+    for (uint64_t chunk_no = topic->first_chunk; chunk_no < end; chunk_no++) {
+        const uint64_t index = chunk_no - topic->first_chunk;
+        if (index >= topic->chunks_count || topic->chunks[index].chunk_no != chunk_no) {
+            return recovery_refuse(scan, topic, chunk_first_frame(chunk_no, scan->chunk_bytes),
+                                   "although its contents were durable");
+        }
+    }
+    return 0;
+}
+
+/* The first chunk of a scan that begins within it: what lies before must be whole. The scan then
+ * knows the last salt. */
+static int verify_below(struct recovery_scan *scan, struct recovered_topic *topic,
+                        const struct frame_chunk *place, bool fits, struct frame_scan *frames)
+{
+    struct chunk_header header;
+    memcpy(&header, scan->image, sizeof header);
+    if (!fits) {
+        return recovery_refuse(scan, topic, chunk_start(place->chunk_no, scan->chunk_bytes),
+                               "the header of a chunk with durable entries is none");
+    }
+    struct frame_scan below;
+    frame_scan_join(&below, scan->chunk_bytes, place->chunk_no, header.base_seq);
+    frame_scan_chunk(&below, place, scan->image);
+    enum frame_step step = FRAME_STEP_FRAME;
+    while (below.position < frames->position && step == FRAME_STEP_FRAME) {
+        struct frame_view view;
+        step = frame_scan_next(&below, &view);
+        if (step == FRAME_STEP_FRAME) {
+            note_time(topic, &view);
+        }
+    }
+    if (below.position != frames->position || below.seq != frames->seq) {
+        return recovery_refuse(
+            scan, topic, below.position < frames->position ? below.position : frames->position,
+            "entries below a durable position are not as they were written");
+    }
+    frames->salt = below.salt;
+    return 0;
+}
+
+/* Begins with an image: what is known from its header. False: nothing in it counts. */
+static bool header_accept(struct recovered_topic *topic, const struct recovery_scan *scan,
+                          uint64_t chunk_no, bool fits, const struct frame_scan *frames)
+{
+    struct chunk_header header;
+    memcpy(&header, scan->image, sizeof header);
+    const bool begins = frames->position == chunk_first_frame(chunk_no, scan->chunk_bytes);
+    if (!fits || (begins && header.base_seq != frames->seq)) {
+        return false;
+    }
+    struct recovered_chunk *chunk = recovered_chunk_find(topic, chunk_no);
+    chunk->base_seq = header.base_seq;
+    chunk->base_time_ns = header.base_time_ns;
+    chunk->base_exact = true;
+    return true;
+}
+
+/* Where a walk ended. */
+enum walk_end {
+    WALK_UNASSIGNED = 1, /* the next chunk has no slot */
+    WALK_GAP_IN_CHUNK = 2,
+    WALK_GAP_AT_HEADER = 3,
+};
+
+/* One chunk: 0 when it is used up, else an enum walk_end or a negative errno. */
+static int walk_chunk(struct recovery_scan *scan, struct recovered_topic *topic,
+                      struct frame_scan *frames, recovery_frame_fn frame_fn, void *context)
+{
+    const uint64_t chunk_no = chunk_number(frames->position, scan->chunk_bytes);
+    if (recovered_chunk_find(topic, chunk_no) == NULL) {
+        return WALK_UNASSIGNED;
+    }
+    struct frame_chunk place;
+    bool fits;
+    int result = image_read(scan, topic, chunk_no, &place, &fits);
+    if (result == 0 && frames->position > chunk_first_frame(chunk_no, scan->chunk_bytes)) {
+        result = verify_below(scan, topic, &place, fits, frames);
+    }
+    if (result != 0) {
+        return result;
+    }
+    frame_scan_chunk(frames, &place, scan->image);
+    if (!header_accept(topic, scan, chunk_no, fits, frames)) {
+        return WALK_GAP_AT_HEADER;
+    }
+    struct frame_view view;
+    enum frame_step step;
+    while ((step = frame_scan_next(frames, &view)) == FRAME_STEP_FRAME) {
+        note_frame(scan, &view);
+        note_time(topic, &view);
+        result = frame_fn == NULL ? 0 : frame_fn(context, &view);
+        if (result != 0) {
+            return result;
+        }
+    }
+    return step == FRAME_STEP_END ? 0 : WALK_GAP_IN_CHUNK;
+}
+
+/* Frames in the image that lie behind the gap. */
+static void search_image(struct recovery_scan *scan, struct recovered_topic *topic,
+                         const struct frame_scan *frames, uint64_t from)
+{
+    struct frame_view view;
+    while (frame_scan_search(frames, from, &view)) {
+        note_frame(scan, &view);
+        const uint16_t sync = view.header.sync;
+        if (!topic->gap_followed || (int16_t)(sync - topic->gap_sync) < 0) {
+            topic->gap_sync = sync;
+        }
+        topic->gap_followed = true;
+        from = view.position + frame_bytes(view.header.flags & FRAME_PAD ? 0 : view.header.size);
+    }
+}
+
+static int search_behind_gap(struct recovery_scan *scan, struct recovered_topic *topic,
+                             struct frame_scan *frames, int walk_end)
+{
+    topic->gap_position = frames->position;
+    search_image(scan, topic, frames,
+                 walk_end == WALK_GAP_AT_HEADER ? frames->position : frame_scan_gap_end(frames));
+    for (uint64_t chunk_no = frames->chunk_no + 1; recovered_chunk_find(topic, chunk_no) != NULL;
+         chunk_no++) {
+        struct frame_chunk place;
+        bool fits;
+        const int result = image_read(scan, topic, chunk_no, &place, &fits);
+        if (result != 0) {
+            return result;
+        }
+        frame_scan_chunk(frames, &place, scan->image);
+        search_image(scan, topic, frames, chunk_first_frame(chunk_no, scan->chunk_bytes));
+    }
+    return 0;
+}
+
+/* Does the place claim to be the frame expected, though it is none? Then frames may lie below what
+ * it claims that were not looked for. */
+static bool gap_claims(const struct frame_scan *frames, int walk_end)
+{
+    return walk_end == WALK_GAP_IN_CHUNK &&
+           frame_scan_gap_end(frames) != frames->position + FRAME_ALIGNMENT;
+}
+
+static void conclude(struct recovery_scan *scan, struct recovered_topic *topic,
+                     const struct frame_scan *frames, bool claims)
+{
+    topic->tail = frames->whole;
+    topic->changed |= topic->gap_followed || claims ||
+                      topic->tail.position != topic->durable.position ||
+                      frames->position != topic->tail.position;
+    const uint64_t tail_chunk = chunk_number(topic->tail.position, scan->chunk_bytes);
+    if (!is_system(topic) && recovered_chunks_cut(topic, tail_chunk + 1)) {
+        topic->void_from = tail_chunk + 1;
+        topic->changed = true;
+    }
+    if (topic->cursor.position > topic->tail.position) {
+        topic->cursor = topic->tail;
+        topic->changed = true;
+    }
+    if (topic->cursor_exists && topic->cursor.position < topic->first.position) {
+        topic->cursor = topic->first;
+    }
+}
+
+int recovery_scan_topic(struct recovery_scan *scan, struct recovered_topic *topic,
+                        recovery_frame_fn frame_fn, void *context)
+{
+    int result = durable_part_check(scan, topic);
+    if (result != 0) {
+        return result;
+    }
+    struct frame_scan frames;
+    frame_scan_init(&frames, scan->chunk_bytes, topic->durable, topic->floors, topic->floors_count);
+    do {
+        result = walk_chunk(scan, topic, &frames, frame_fn, context);
+    } while (result == 0);
+    if (result < 0) {
+        return result;
+    }
+    /* Looked at now: the search reads other images. */
+    const bool claims = gap_claims(&frames, result);
+    if (result != WALK_UNASSIGNED) {
+        result = search_behind_gap(scan, topic, &frames, result);
+        if (result != 0) {
+            return result;
+        }
+    }
+    conclude(scan, topic, &frames, claims);
+    return 0;
+}
+
+int recovery_judge(struct recovery_scan *scan, const struct recovered_topic *topic)
+{
+    if (!topic->gap_followed || topic->gap_sync == scan->recovery->last_sync) {
+        return 0;
+    }
+    return recovery_refuse(scan, topic, topic->gap_position, "entries that were durable follow it");
+}

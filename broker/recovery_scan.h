@@ -1,0 +1,43 @@
+/*
+ * Recovery's scan: one topic's log from its durable place to its tail, read from disk.
+ * Runs on:    as recovery.h, whose part this is.
+ * Invariants: afterwards tail, last_time_ns, void_from and changed of the topic are set, its chunks
+ *             behind the tail are gone, and what lies behind a gap is noted for recovery_judge().
+ * Trust:      as recovery.h.
+ */
+#ifndef TUSK_BROKER_RECOVERY_SCAN_H
+#define TUSK_BROKER_RECOVERY_SCAN_H
+
+#include <stdint.h>
+
+#include "broker/recovery.h"
+
+struct io;
+
+struct recovery_scan {
+    struct recovery *recovery;
+    const struct segment_set *segments;
+    struct io *io;
+    uint64_t chunk_bytes;
+    uint8_t *image; /* of one chunk */
+    struct fault *fault;
+};
+
+/* Called for each valid frame in order; a negative result ends the scan. */
+typedef int (*recovery_frame_fn)(void *context, const struct frame_view *frame);
+
+/* 0, -EBADMSG or an error of the I/O, with words. frame_fn may be NULL. */
+int recovery_scan_topic(struct recovery_scan *scan, struct recovered_topic *topic,
+                        recovery_frame_fn frame_fn, void *context);
+
+/* After all scans, when the last sync is known: is a gap corruption? 0 or -EBADMSG. */
+int recovery_judge(struct recovery_scan *scan, const struct recovered_topic *topic);
+
+/* Can the slot hold that chunk? */
+bool recovery_slot_exists(const struct recovery_scan *scan, uint32_t slot, uint64_t chunk_no);
+
+/* The words for damage at a position of a topic; returns -EBADMSG. */
+int recovery_refuse(struct recovery_scan *scan, const struct recovered_topic *topic,
+                    uint64_t position, const char *what);
+
+#endif
