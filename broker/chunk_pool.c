@@ -138,7 +138,7 @@ static void pins_collect(struct chunk_pool *pool)
     {
         const struct client *client = list_entry(node, struct client, readers);
         uint64_t pins[PINS_MAX];
-        const ssize_t bytes = pread(client->pins_fd, pins, sizeof pins, 0);
+        const ssize_t bytes = pread(client->pins_fd, pins, sizeof pins, 0); /* [P4] acquire */
         for (size_t i = 0; bytes > 0 && i < (size_t)bytes / sizeof pins[0]; i++) {
             if (pins[i] != 0 && pins[i] <= pool->units) {
                 pool->pinned[(pins[i] - 1) / 64] |= UINT64_C(1) << ((pins[i] - 1) % 64);
@@ -155,7 +155,7 @@ static bool unit_pinned(const struct chunk_pool *pool, uint32_t unit)
 /* The image is gone for everybody. A trimmed chunk whose slot is free already goes with it. */
 static void chunk_drop(struct chunk_pool *pool, struct chunk *chunk)
 {
-    atom_store_release(stamp_of(pool, chunk), 0);
+    chunk_stamp_set(stamp_of(pool, chunk), 0);
     if (chunk->topic != NULL) {
         topic_unmap_chunk(chunk->topic->shm, chunk->number, chunk->unit);
     }
@@ -195,7 +195,7 @@ static uint32_t pool_evict(struct chunk_pool *pool)
         struct chunk *chunk = candidates[i];
         if (unit_pinned(pool, chunk->unit)) {
             struct atom *stamp = stamp_of(pool, chunk);
-            atom_store_release(stamp, atom_load_relaxed(stamp) & ~CHUNK_STAMP_EVICTING);
+            chunk_stamp_set(stamp, atom_load_relaxed(stamp) & ~CHUNK_STAMP_EVICTING);
             clean_remove(pool, chunk);
             clean_add(pool, chunk);
         } else {

@@ -141,7 +141,7 @@ static void stop_begin(struct engine *engine)
 {
     engine->stage = ENGINE_DRAINING;
     engine->stop_deadline_ns = engine->store.now_ns + STOP_DRAIN_NS;
-    atom_store_release(&engine->setup.directory->state, BROKER_DRAINING);
+    atom_store_relaxed(&engine->setup.directory->state, BROKER_DRAINING); /* alone */
     lane_set_stop(&engine->lanes);
 }
 
@@ -298,9 +298,9 @@ static bool arena_short_tell(struct engine *engine)
         return false;
     }
     engine->short_told = wanted;
-    atom_store_release(&engine->setup.directory->arena_short, wanted);
+    atom_store_relaxed(&engine->setup.directory->arena_short, wanted); /* ordered by [W1] */
     if (wanted) {
-        wake_fence_engine(engine->lanes.membarrier);
+        wake_fence_engine(engine->lanes.membarrier); /* [W1] */
         engine->store.freed = true;
     }
     return wanted;
@@ -443,7 +443,8 @@ static int engine_open(struct engine *engine, struct fault *fault)
     engine->lanes.client_hostile = client_hostile;
     engine->lanes.lane_closed = lane_closed;
     engine->lanes.context = engine;
-    atom_store_release(&engine->setup.directory->client_fences, !engine->lanes.membarrier);
+    /* Read after WELCOME, which is sent once this engine has answered that it is open. */
+    atom_store_relaxed(&engine->setup.directory->client_fences, !engine->lanes.membarrier);
     engine->mail_watch = (struct io_watch){
         .fd = mailbox_fd(&engine->mailbox),
         .fn = mail_readable,
@@ -452,7 +453,7 @@ static int engine_open(struct engine *engine, struct fault *fault)
     };
     io_watch(engine->io, &engine->mail_watch);
     engine->mail_watched = true;
-    atom_store_release(&engine->setup.directory->state, BROKER_RUNNING);
+    atom_store_relaxed(&engine->setup.directory->state, BROKER_RUNNING); /* alone */
     return 0;
 }
 
@@ -473,7 +474,7 @@ static void *engine_main(void *context)
     if (error == 0) {
         engine_run(engine);
         engine->result = engine->store.fenced;
-        atom_store_release(&engine->setup.directory->state, BROKER_STOPPED);
+        atom_store_relaxed(&engine->setup.directory->state, BROKER_STOPPED); /* alone */
         lane_set_abandon(&engine->lanes);
     }
     store_close(&engine->store);

@@ -46,7 +46,7 @@ static void lane_enter(struct lane_set *set, struct lane *lane, enum lane_state 
 
 static void lane_activate(struct lane_set *set, struct lane *lane)
 {
-    atom_store_release(&lane->map.shm->parked, 0);
+    atom_store_relaxed(&lane->map.shm->parked, 0); /* seen late, it costs one needless wake */
     lane->idle_since_ns = 0;
     lane_enter(set, lane, LANE_ACTIVE);
 }
@@ -273,7 +273,7 @@ void lane_set_park(struct lane_set *set, uint64_t idle_ns)
             if (lane->head != lane->head_published) {
                 lane_touch(set->store, lane);
             }
-            atom_store_release(&lane->map.shm->parked, 1);
+            atom_store_relaxed(&lane->map.shm->parked, 1); /* ordered by [W1] below */
             counter_add(&set->store->counters, COUNTER_PARKS, 1);
         }
     }

@@ -21,7 +21,7 @@ void store_fence(struct store *store, int error, const char *what)
     }
     store->fenced = error;
     store->freed = true; /* whoever waits for room gets the error */
-    atom_store_release(&store->directory->fenced, (uint64_t)-error);
+    atom_store_relaxed(&store->directory->fenced, (uint64_t)-error); /* alone */
     log_error(
         store->log, "store.fenced",
         "data=%s error=%d what=\"%s failed: %s\" action=\"appends fail with EIO, reads go on; "

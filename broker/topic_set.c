@@ -81,7 +81,8 @@ static int index_take(struct topic_set *set, uint32_t *index)
         return -ENOSPC;
     }
     *index = set->used++;
-    atom_store_release(&set->directory->topics_used, set->used);
+    /* A reader that sees it early finds TOPIC_FREE: each descriptor is ordered by its state [T3]. */
+    atom_store_relaxed(&set->directory->topics_used, set->used);
     return 0;
 }
 
