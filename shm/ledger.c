@@ -33,7 +33,7 @@ int ledger_check(const struct ledger_shm *ledger, uint64_t bytes)
 
 void intent_write(struct lane_record_shm *record, const struct intent *intent)
 {
-    fence_compiler(); /* [J1] frames before the record */
+    fence_compiler(); /* [J1] frames and completions before the record */
     atom_store_relaxed(&record->intent_head, intent->head);
     atom_store_relaxed(&record->intent_cq_tail, intent->cq_tail);
     atom_store_relaxed(&record->intent_position, intent->position);
@@ -47,10 +47,10 @@ void intent_write(struct lane_record_shm *record, const struct intent *intent)
 
 void intent_finish(struct lane_record_shm *record, uint64_t head, uint64_t cq_tail)
 {
-    fence_compiler(); /* [J4] completions before the indices that cover them */
+    fence_compiler(); /* [J3] the topic, [J4] completions before the indices that cover them */
     atom_store_release(&record->head, head);
     atom_store_release(&record->cq_tail, cq_tail);
-    atom_store_release(&record->intent_valid, INTENT_NONE); /* [J4] release */
+    atom_store_release(&record->intent_valid, INTENT_NONE); /* [J4] */
     fence_compiler();                                       /* [J5] */
 }
 
@@ -78,12 +78,12 @@ void intent_redo_topic(struct lane_record_shm *record, struct directory_shm *dir
         struct topic_shm *topic = directory_topic(directory, intent.topic);
         const uint64_t next_seq = intent.first_seq + intent.count;
         if (atom_load_relaxed(&topic->tail_position) < intent.position) { /* sole writer */
-            atom_store_release(&topic->tail_position, intent.position);
+            atom_store_release(&topic->tail_position, intent.position);   /* [T1] release */
         }
         if (atom_load_relaxed(&topic->next_seq) < next_seq) { /* sole writer */
             atom_store_release(&topic->next_seq, next_seq);   /* [T1] release */
         }
     }
-    fence_compiler();
+    fence_compiler();                                          /* [J3] */
     atom_store_release(&record->intent_valid, INTENT_APPLIED); /* topic part done, never again */
 }

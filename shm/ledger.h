@@ -4,13 +4,14 @@
  * Runs on:    the engine that owns the lane's store.
  * Invariants: intent.valid is INTENT_NONE, INTENT_VALID (the unit's topic part may be missing) or
  *             INTENT_APPLIED (a restart has applied the topic part; the lane part is still due).
- * Ordering:   the steps of one unit, each a release store with a compiler fence between (the
- *             reader is the next broker, after this one's death, so program order is what counts):
- *   [J1] frames complete -> intent fields -> intent.valid
- *   [J2] intent.valid -> topic tail and seq in the directory
- *   [J3] topic published -> completions in the CQ
- *   [J4] completions -> ledger head and CQ tail -> intent.valid = INTENT_NONE
- *   [J5] ledger -> head and CQ tail published to the client
+ * Ordering:   the steps of one unit. Each is a release store with a compiler fence before the next;
+ *             the reader is the next broker, after this one's death, so program order is what
+ *             counts, and both sides of a step stand in the writer:
+ *   [J1] frames, and completions beyond the CQ's tail -> the intent's fields -> INTENT_VALID
+ *   [J2] INTENT_VALID -> the topic's tail and seq in the directory
+ *   [J3] the topic's tail and seq -> the ledger's head, or a redo's INTENT_APPLIED
+ *   [J4] completions -> the ledger's CQ tail and head -> INTENT_NONE
+ *   [J5] the ledger's record -> SQ head and CQ tail published to the client
  */
 #ifndef TUSK_SHM_LEDGER_H
 #define TUSK_SHM_LEDGER_H
@@ -62,18 +63,22 @@ LAYOUT_AT(struct lane_record_shm, intent_valid, 64);
 
 struct ledger_shm {
     uint64_t magic;
-    uint64_t digest;
-    uint64_t bytes;
+    uint64_t digest; /* layout_digest() */
+    uint64_t bytes;  /* of the region */
     uint64_t lanes_max;
-    uint64_t epoch;
+    uint64_t epoch; /* of the broker that made it */
     uint64_t reserved[11];
     /* lanes_max records follow */
 };
 LAYOUT_SIZE(struct ledger_shm, 128);
 
+/* Bytes that a ledger of so many lanes takes. */
 uint64_t ledger_bytes(uint64_t lanes_max);
+
+/* Writes the header of a new ledger over zeroed memory. */
 void ledger_format(struct ledger_shm *ledger, uint64_t lanes_max, uint64_t epoch);
-/* 0 or -EPROTO. */
+
+/* Is this region, of which `bytes` are mapped, a ledger of this layout? 0 or -EPROTO. */
 int ledger_check(const struct ledger_shm *ledger, uint64_t bytes);
 
 static inline struct lane_record_shm *ledger_lane(struct ledger_shm *ledger, uint32_t index)
@@ -81,13 +86,15 @@ static inline struct lane_record_shm *ledger_lane(struct ledger_shm *ledger, uin
     return (struct lane_record_shm *)(ledger + 1) + index;
 }
 
-/* Step 2 of a unit: the record is complete, then valid. */
+/* Step 2 of a unit, after its frames and completions are in place: the record is complete, then
+ * valid. */
 void intent_write(struct lane_record_shm *record, const struct intent *intent);
 
-/* Step 5 of a unit: the lane's indices are the unit's, then the record ends. */
+/* Step 5 of a unit, after its topic is published: the lane's indices are the unit's, then the record
+ * ends. */
 void intent_finish(struct lane_record_shm *record, uint64_t head, uint64_t cq_tail);
 
-/* A copy of a record that is INTENT_VALID or INTENT_APPLIED; returns its state. */
+/* Returns the record's state; where that is INTENT_VALID or INTENT_APPLIED, *intent is the unit's. */
 enum intent_state intent_read(const struct lane_record_shm *record, struct intent *intent);
 
 /*
