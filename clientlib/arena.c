@@ -1,0 +1,105 @@
+/* Arena: see arena.h. */
+#include "clientlib/arena.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "clientlib/handle.h"
+#include "shm/cleanup.h"
+#include "shm/frame.h"
+
+enum { WORD_BITS = 64 };
+
+void arena_init(struct arena *arena)
+{
+    *arena = (struct arena){.fd = -1, .images_mapping = {.fd = -1}, .pins_mapping = {.fd = -1}};
+    pthread_mutex_init(&arena->lock, NULL);
+}
+
+void arena_deinit(struct arena *arena, bool forked)
+{
+    mapping_close(&arena->images_mapping);
+    if (!forked) { /* MADV_DONTFORK: in a child that address may be anything */
+        mapping_close(&arena->pins_mapping);
+    }
+    if (arena->fd >= 0) {
+        close(arena->fd);
+    }
+    pthread_mutex_destroy(&arena->lock);
+}
+
+static int pins_map(struct tusk *tusk, struct arena *arena)
+{
+    cleanup_fd int fd = -1;
+    int error = client_session_pins_open(&tusk->session, &fd);
+    if (error == 0) {
+        error = mapping_open(&arena->pins_mapping, fd, sizeof(struct pins_shm), true);
+    }
+    if (error != 0) {
+        return error;
+    }
+    if (madvise(arena->pins_mapping.base, arena->pins_mapping.bytes, MADV_DONTFORK) != 0) {
+        mapping_close(&arena->pins_mapping);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+static int arena_map(struct tusk *tusk, struct arena *arena)
+{
+    const struct directory_header_shm *header = &tusk->directory->header;
+    if (arena->pins_mapping.base == NULL) {
+        const int error = pins_map(tusk, arena);
+        if (error == -EPIPE || error == -ETIMEDOUT) {
+            return handle_kill(tusk);
+        }
+        if (error != 0) {
+            return error;
+        }
+    }
+    const int error = mapping_open(&arena->images_mapping, arena->fd, header->arena_bytes, false);
+    if (error != 0) {
+        return error;
+    }
+    close(take_fd(&arena->fd));
+    arena->pins = arena->pins_mapping.base;
+    arena->bytes = header->arena_bytes;
+    arena->chunk_bytes = header->chunk_bytes;
+    arena->unit_bytes = small_chunk_bytes(header->chunk_bytes);
+    arena->images = arena->images_mapping.base;
+    return 0;
+}
+
+int arena_open(struct tusk *tusk)
+{
+    struct arena *arena = &tusk->arena;
+    pthread_mutex_lock(&arena->lock);
+    const int error = arena->images != NULL ? 0 : arena_map(tusk, arena);
+    pthread_mutex_unlock(&arena->lock);
+    return error;
+}
+
+struct atom *pin_word_take(struct arena *arena)
+{
+    struct atom *word = NULL;
+    pthread_mutex_lock(&arena->lock);
+    for (unsigned i = 0; i < PINS_MAX / WORD_BITS && word == NULL; i++) {
+        const uint64_t free_bits = ~arena->words_taken[i];
+        if (free_bits != 0) {
+            const unsigned bit = (unsigned)__builtin_ctzll(free_bits);
+            arena->words_taken[i] |= UINT64_C(1) << bit;
+            word = &arena->pins->pin[i * WORD_BITS + bit];
+        }
+    }
+    pthread_mutex_unlock(&arena->lock);
+    return word;
+}
+
+void pin_word_give(struct arena *arena, struct atom *word)
+{
+    const uint64_t index = (uint64_t)(word - arena->pins->pin);
+    pthread_mutex_lock(&arena->lock);
+    arena->words_taken[index / WORD_BITS] &= ~(UINT64_C(1) << index % WORD_BITS);
+    pthread_mutex_unlock(&arena->lock);
+}

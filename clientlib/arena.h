@@ -1,0 +1,48 @@
+/*
+ * Arena: this process's read-only view of the chunk images, and its pins on them.
+ * Runs on:    any thread; the lock is for opening and for the bitmap, not for reading.
+ * Invariants: mapped at the first read and never before, since mapping costs time and page tables;
+ *             each pin word has one owner between pin_word_take() and pin_word_give().
+ * Trust:      units that the broker names are checked against the size of the arena.
+ * fork:       the pins' mapping is not inherited: a child must not move its parent's pins.
+ * Not here:   what a pinned image contains (chunk_view.h).
+ */
+#ifndef TUSK_CLIENTLIB_ARENA_H
+#define TUSK_CLIENTLIB_ARENA_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shm/mapping.h"
+#include "shm/pins.h"
+
+struct tusk;
+
+struct arena {
+    const unsigned char *images; /* NULL until the first read; what follows is set before it is */
+    uint64_t bytes;
+    uint64_t unit_bytes;
+    uint64_t chunk_bytes; /* C */
+    struct pins_shm *pins;
+
+    pthread_mutex_t lock; /* of all below, and of opening */
+    int fd;               /* -1 once it is mapped */
+    struct mapping images_mapping;
+    struct mapping pins_mapping;
+    uint64_t words_taken[PINS_MAX / 64];
+};
+
+void arena_init(struct arena *arena);
+void arena_deinit(struct arena *arena, bool forked);
+
+/* Maps arena and pins unless that has been done. 0 or -errno. */
+int arena_open(struct tusk *tusk);
+
+/* A pin word for one reader; NULL: all are in use. */
+struct atom *pin_word_take(struct arena *arena);
+
+/* Gives a word back, which pins nothing any more. */
+void pin_word_give(struct arena *arena, struct atom *word);
+
+#endif

@@ -1,0 +1,83 @@
+/*
+ * Chunk view: the chunk images of one topic that a reader holds, and the one it looks at.
+ * Runs on:    one thread at a time, with its lane.
+ * Invariants: every hold has a pin word of its own; the current chunk, if any, is the last hold. A
+ *             hold that no given entry lies in (`used`) goes when the view moves on.
+ * Trust:      pinned images are the broker's and complete; one whose header doesn't fit was reused
+ *             before the pin and is asked for again.
+ * Ordering:   after an unpin, arena_short is looked at as `parked` is after a publication [W2].
+ * Not here:   frames (entry_walk.h).
+ */
+#ifndef TUSK_CLIENTLIB_CHUNK_VIEW_H
+#define TUSK_CLIENTLIB_CHUNK_VIEW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "clientlib/client_lane.h"
+#include "clientlib/expiry.h"
+#include "clientlib/topic.h"
+#include "shm/frame.h"
+
+enum {
+    /* Chunks that one handle's entries can lie in at once: bounds what one batch can pin. */
+    CHUNK_HOLDS_MAX = 16,
+};
+
+/* What chunk_view_enter answers besides 0 and errors. */
+enum chunk_view_outcome {
+    CHUNK_VIEW_FULL = 1,   /* no hold or pin word is left */
+    CHUNK_VIEW_ABSENT = 2, /* chunk_view_enter_mapped: not in the arena, as far as can be seen */
+};
+
+struct chunk_hold {
+    struct atom *pin;
+    uint64_t stamp;
+    uint32_t unit;
+    bool used; /* entries of the call that lasts lie in it */
+};
+
+struct chunk_view {
+    const struct tusk_topic *topic;
+    struct chunk_hold holds[CHUNK_HOLDS_MAX];
+    uint32_t count;
+
+    const unsigned char *image; /* of the current chunk; NULL: there is none */
+    uint64_t chunk_no;
+    uint64_t start; /* positions */
+    uint64_t bytes;
+};
+
+/* Makes a chunk current, fetching it if need be. 0, CHUNK_VIEW_FULL, or -ENODATA, -EBADMSG,
+ * -EAGAIN (nothing there yet), -ESTALE, -ENOMEM, -ETIMEDOUT, -EBUSY. */
+int chunk_view_enter(struct chunk_view *view, struct client_lane *lane, uint64_t chunk_no,
+                     struct expiry expiry);
+
+/* The same for a chunk that the topic's map names, without asking the broker: 0,
+ * CHUNK_VIEW_ABSENT, CHUNK_VIEW_FULL or an error. */
+int chunk_view_enter_mapped(struct chunk_view *view, struct client_lane *lane, uint64_t chunk_no);
+
+/* Makes the chunk current in which to look for a seq or a time (SUBMIT_BY_SEQ, SUBMIT_BY_TIME). */
+int chunk_view_find(struct chunk_view *view, struct client_lane *lane, unsigned by, uint64_t arg,
+                    struct expiry expiry);
+
+/* Lets go of all but the current chunk, in which no entry is valid any more either. */
+void chunk_view_trim(struct chunk_view *view, struct client_lane *lane);
+
+/* Lets go of everything; lane may be NULL. */
+void chunk_view_release(struct chunk_view *view, struct client_lane *lane);
+
+static inline const struct chunk_header *chunk_view_header(const struct chunk_view *view)
+{
+    return (const struct chunk_header *)(const void *)view->image;
+}
+
+static inline struct chunk_hold *chunk_view_hold(struct chunk_view *view)
+{
+    return &view->holds[view->count - 1];
+}
+
+/* Has the current image been intact since it was pinned? */
+bool chunk_view_intact(struct chunk_view *view);
+
+#endif

@@ -1,0 +1,308 @@
+/* Entry walk: see entry_walk.h. */
+#include "clientlib/entry_walk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clientlib/entry_locate.h"
+
+enum {
+    /* A place that was taken back is entered again so often within one call. */
+    REENTER_ATTEMPTS = 3,
+};
+
+/* Between walk_frame and its callers: the image is not what was pinned, enter it again. */
+enum { WALK_TAKEN_BACK = 4 };
+
+void walk_init(struct entry_walk *walk, const struct tusk_topic *topic)
+{
+    *walk = (struct entry_walk){.view = {.topic = topic}};
+}
+
+static void blocks_free(struct walk_block *block)
+{
+    while (block != NULL) {
+        struct walk_block *next = block->next;
+        free(block);
+        block = next;
+    }
+}
+
+void walk_deinit(struct entry_walk *walk, struct client_lane *lane)
+{
+    chunk_view_release(&walk->view, lane);
+    blocks_free(walk->blocks);
+    walk->blocks = NULL;
+}
+
+void walk_to_position(struct entry_walk *walk, uint64_t seq, uint64_t position)
+{
+    walk->seq = seq;
+    walk->position = position;
+    walk->located = true;
+    walk->time_unresolved = false;
+    walk->time_filter = false;
+}
+
+void walk_to_seq(struct entry_walk *walk, uint64_t seq)
+{
+    walk_to_position(walk, seq, 0);
+    walk->located = false;
+}
+
+void walk_to_time(struct entry_walk *walk, uint64_t time_ns)
+{
+    walk_to_seq(walk, 0);
+    walk->time_unresolved = true;
+    walk->time_filter = true;
+    walk->time_ns = time_ns;
+}
+
+void walk_call_begin(struct entry_walk *walk, struct client_lane *lane)
+{
+    if (walk->view.count > 1 || (walk->view.count == 1 && chunk_view_hold(&walk->view)->used)) {
+        chunk_view_trim(&walk->view, lane);
+    }
+    if (walk->blocks != NULL && !walk->block_spare) {
+        blocks_free(walk->blocks->next);
+        walk->blocks->next = NULL;
+        walk->block_spare = true;
+    }
+}
+
+void walk_release(struct entry_walk *walk, struct client_lane *lane)
+{
+    chunk_view_release(&walk->view, lane);
+}
+
+/* A block for an entry of so many bytes, valid until the next call; NULL: no memory. */
+static struct walk_block *block_new(struct entry_walk *walk, size_t bytes)
+{
+    if (walk->block_spare) {
+        if (walk->blocks->room >= bytes) {
+            walk->block_spare = false;
+            return walk->blocks;
+        }
+        blocks_free(walk->blocks);
+        walk->blocks = NULL;
+        walk->block_spare = false;
+    }
+    struct walk_block *block = malloc(sizeof *block + bytes);
+    if (block != NULL) {
+        block->room = bytes;
+        block->next = walk->blocks;
+        walk->blocks = block;
+    }
+    return block;
+}
+
+/* The current image says what can't be: it was taken back, or it is damaged. */
+static int frame_refused(struct entry_walk *walk, struct client_lane *lane)
+{
+    if (chunk_view_intact(&walk->view)) {
+        return -EBADMSG;
+    }
+    chunk_view_release(&walk->view, lane);
+    return WALK_TAKEN_BACK;
+}
+
+/* The frame at the walk's position, entering chunks and passing PADs. 0, WALK_FULL,
+ * WALK_TAKEN_BACK or an error. */
+static int walk_frame(struct entry_walk *walk, struct client_lane *lane, struct expiry expiry,
+                      const struct frame_header **frame)
+{
+    struct chunk_view *view = &walk->view;
+    const uint64_t chunk_bytes = lane->tusk->directory->header.chunk_bytes;
+    for (;;) {
+        if (UNLIKELY(view->image == NULL || walk->position - view->start >= view->bytes)) {
+            const uint64_t chunk_no = chunk_number(walk->position, chunk_bytes);
+            const int outcome = chunk_view_enter(view, lane, chunk_no, expiry);
+            if (outcome != 0) {
+                return outcome == CHUNK_VIEW_FULL ? WALK_FULL : outcome;
+            }
+        }
+        const uint64_t offset = walk->position - view->start;
+        const struct frame_header *here =
+            (const struct frame_header *)(const void *)(view->image + offset);
+        if (UNLIKELY(frame_bytes(here->size) > view->bytes - offset)) {
+            return frame_refused(walk, lane);
+        }
+        if (__builtin_expect((here->flags & FRAME_PAD) == 0, 1)) {
+            *frame = here;
+            return 0;
+        }
+        walk->position =
+            frame_settle(walk->position + frame_bytes(here->size), view->chunk_no, chunk_bytes);
+    }
+}
+
+static void walk_pass(struct entry_walk *walk, const struct client_lane *lane,
+                      const struct frame_header *frame)
+{
+    walk->position = frame_settle(walk->position + frame_bytes(frame->size), walk->view.chunk_no,
+                                  lane->tusk->directory->header.chunk_bytes);
+}
+
+/* The first frame of the entry with the walk's seq. 0, or as walk_frame(), or -ENODATA. */
+static int walk_first_frame(struct entry_walk *walk, struct client_lane *lane, struct expiry expiry,
+                            const struct frame_header **frame)
+{
+    uint64_t backed_from = UINT64_MAX; /* chunk: each step back goes further back */
+    for (;;) {
+        const int outcome = walk_frame(walk, lane, expiry, frame);
+        if (UNLIKELY(outcome != 0)) {
+            return outcome;
+        }
+        const struct frame_header *here = *frame;
+        if (__builtin_expect(here->seq == walk->seq && (here->flags & FRAME_FIRST) != 0, 1)) {
+            return 0;
+        }
+        const uint64_t chunk_no = walk->view.chunk_no;
+        if (here->seq == walk->seq && chunk_no > 0 && chunk_no < backed_from) {
+            /* Its beginning lies in an earlier chunk. */
+            backed_from = chunk_no;
+            walk->position =
+                chunk_first_frame(chunk_no - 1, lane->tusk->directory->header.chunk_bytes);
+        } else if (here->seq < walk->seq) {
+            walk_pass(walk, lane, here);
+        } else {
+            return topic_first_seq(walk->view.topic->shm) > walk->seq ? -ENODATA
+                                                                      : frame_refused(walk, lane);
+        }
+    }
+}
+
+/* Copies the fragments of an entry, whose first frame this is, into a block. 0, or as
+ * walk_frame(). On success the walk stands behind the entry. */
+static int walk_assemble(struct entry_walk *walk, struct client_lane *lane,
+                         const struct frame_header *frame, uint64_t total, struct expiry expiry,
+                         unsigned char **bytes)
+{
+    struct walk_block *block = block_new(walk, total);
+    if (block == NULL) {
+        return -ENOMEM;
+    }
+    uint64_t copied = 0;
+    uint64_t skip = FRAGMENT_TOTAL_BYTES;
+    for (;;) {
+        const uint64_t size = frame->size;
+        const bool last = (frame->flags & FRAME_LAST) != 0;
+        if (size < skip || size - skip > total - copied) {
+            return frame_refused(walk, lane);
+        }
+        memcpy(block->bytes + copied, (const unsigned char *)(frame + 1) + skip, size - skip);
+        copied += size - skip;
+        skip = 0;
+        if (!chunk_view_intact(&walk->view) || (last && copied != total)) {
+            return frame_refused(walk, lane);
+        }
+        walk_pass(walk, lane, frame);
+        if (last) {
+            break;
+        }
+        const int outcome = walk_frame(walk, lane, expiry, &frame);
+        if (outcome != 0) {
+            return outcome;
+        }
+        if (frame->seq != walk->seq || (frame->flags & FRAME_FIRST) != 0) {
+            return frame_refused(walk, lane);
+        }
+    }
+    *bytes = block->bytes;
+    return 0;
+}
+
+/* Fills *entry from the frame. WALK_ENTRY, WALK_OVER, or as walk_frame(). */
+static int walk_give(struct entry_walk *walk, struct client_lane *lane,
+                     const struct frame_header *frame, size_t size_max, struct tusk_entry *entry,
+                     struct expiry expiry)
+{
+    struct tusk_entry given = {.seq = walk->seq, .time_ns = frame->time_ns};
+    if (__builtin_expect((frame->flags & FRAME_LAST) != 0, 1)) {
+        struct chunk_hold *hold = chunk_view_hold(&walk->view);
+        given.size = frame->size;
+        if (given.size > size_max) {
+            return WALK_OVER;
+        }
+        given.data = frame + 1;
+        given.reserved[0] = (uint64_t)hold->unit + 1;
+        given.reserved[1] = hold->stamp;
+        hold->used = true;
+        walk_pass(walk, lane, frame);
+    } else {
+        uint64_t total;
+        if (frame->size < FRAGMENT_TOTAL_BYTES) {
+            return frame_refused(walk, lane);
+        }
+        memcpy(&total, frame + 1, sizeof total);
+        if (total > ENTRY_BYTES_MAX) {
+            return frame_refused(walk, lane);
+        }
+        if (total > size_max) {
+            return WALK_OVER;
+        }
+        const uint64_t position = walk->position;
+        unsigned char *bytes = NULL;
+        const int outcome = walk_assemble(walk, lane, frame, total, expiry, &bytes);
+        if (outcome != 0) {
+            walk->position = position;
+            return outcome;
+        }
+        given.data = bytes;
+        given.size = total;
+    }
+    walk->seq++;
+    *entry = given;
+    return WALK_ENTRY;
+}
+
+static int walk_try(struct entry_walk *walk, struct client_lane *lane, uint64_t visible,
+                    size_t size_max, struct tusk_entry *entry, struct expiry expiry)
+{
+    if (UNLIKELY(walk->time_unresolved)) {
+        const int error = walk_locate_time(walk, lane, expiry);
+        if (error != 0) {
+            return error;
+        }
+    }
+    while (walk->seq < visible) {
+        if (UNLIKELY(!walk->located)) {
+            const int error = walk_locate_seq(walk, lane, expiry);
+            if (error != 0) {
+                return error;
+            }
+        }
+        const struct frame_header *frame;
+        const int outcome = walk_first_frame(walk, lane, expiry, &frame);
+        if (UNLIKELY(outcome != 0)) {
+            return outcome;
+        }
+        if (UNLIKELY(walk->time_filter) && frame->time_ns < walk->time_ns) {
+            walk->seq++;
+            walk_pass(walk, lane, frame);
+            continue;
+        }
+        walk->time_filter = false;
+        return walk_give(walk, lane, frame, size_max, entry, expiry);
+    }
+    return WALK_END;
+}
+
+int walk_next(struct entry_walk *walk, struct client_lane *lane, uint64_t visible, size_t size_max,
+              struct tusk_entry *entry, struct expiry expiry)
+{
+    for (int attempt = 0; attempt < REENTER_ATTEMPTS; attempt++) {
+        const int outcome = walk_try(walk, lane, visible, size_max, entry, expiry);
+        if (__builtin_expect(outcome == WALK_ENTRY, 1)) {
+            return outcome;
+        }
+        if (outcome == -EAGAIN) {
+            return WALK_END;
+        }
+        if (outcome != WALK_TAKEN_BACK) {
+            return outcome;
+        }
+    }
+    return -ESTALE;
+}
