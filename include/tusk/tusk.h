@@ -316,8 +316,8 @@ TUSK_API int tusk_topic_open(struct tusk *tusk, const char *name,
                              const struct tusk_topic_options *options, struct tusk_topic **topic);
 
 /*
- * Free the handle; what was submitted through it is appended all the same. Close its readers
- * first.
+ * Free the handle; what was submitted through it is appended all the same, and its readers go on
+ * until they are closed.
  */
 TUSK_API void tusk_topic_close(struct tusk_topic *topic);
 
@@ -501,7 +501,8 @@ TUSK_API int tusk_reader_next(struct tusk_reader *reader, struct tusk_entry *ent
 /*
  * As tusk_reader_next(), for entries in order until their payloads would pass max_bytes, but always
  * one when there is one, and at most max_entries. Waits for the first entry only.
- * Returns: how many; 0, -ETIMEDOUT, -EINTR, -ENODATA, -EBADMSG as tusk_reader_next().
+ * Returns: how many; 0, -ETIMEDOUT, -EINTR, -ENODATA, -EBADMSG as tusk_reader_next(); -EINVAL:
+ *          max_entries is 0.
  */
 TUSK_API int tusk_reader_batch(struct tusk_reader *reader, size_t max_bytes,
                                struct tusk_entry *entries, size_t max_entries, int timeout_ms);
