@@ -17,7 +17,7 @@ struct taking {
     uint64_t head;    /* the lane's, after what is placed so far */
     uint64_t cq_tail; /* the same */
     uint64_t slots;   /* of the CQ that may be used */
-    uint64_t bytes; /* of payload */
+    uint64_t bytes;   /* of payload */
     uint32_t count;
 };
 
@@ -151,6 +151,16 @@ static bool run_next(const struct taking *taking, const struct unit *unit, uint6
            unit_fits(unit, next->bytes);
 }
 
+/* What the client wrote last is in its core's cache: asks for the lines of the submissions that come
+ * after the ones being copied, so that their transfers overlap. Measured in bench/README.md. */
+static void lane_prefetch(const unsigned char *payload, uint64_t bytes)
+{
+    enum { AHEAD = 1024, LINE = 64 };
+    for (uint64_t offset = 0; offset <= bytes && offset < AHEAD; offset += LINE) {
+        __builtin_prefetch(payload + AHEAD + offset);
+    }
+}
+
 static enum submit_outcome append_run(struct store *store, struct lane *lane, struct topic *topic,
                                       uint64_t tail, const struct submission *first)
 {
@@ -159,7 +169,8 @@ static enum submit_outcome append_run(struct store *store, struct lane *lane, st
     struct unit unit;
     unit_begin(&unit, store, topic);
     do {
-        const void *payload = lane_at(&lane->map, taking.head + SUBMISSION_HEADER_BYTES);
+        const unsigned char *payload = lane_at(&lane->map, taking.head + SUBMISSION_HEADER_BYTES);
+        lane_prefetch(payload, next.bytes);
         if (!taking_complete(&taking, &next, unit.seq, 0)) {
             return submit_hostile(lane, "has more completions outstanding than its CQ has slots");
         }
@@ -223,8 +234,8 @@ static int batch_check(struct store *store, const struct lane *lane,
     return batch_sizes(store, lane, submission) ? 0 : -EINVAL;
 }
 
-static enum submit_outcome append_batch(struct store *store, struct lane *lane,
-                                        struct topic *topic, const struct submission *submission)
+static enum submit_outcome append_batch(struct store *store, struct lane *lane, struct topic *topic,
+                                        const struct submission *submission)
 {
     struct taking taking = taking_begin(store, lane, topic);
     struct unit unit;

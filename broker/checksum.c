@@ -35,10 +35,15 @@ static uint64_t covered_payload(const struct frame_header *frame)
     return frame->flags & FRAME_PAD ? 0 : frame->size;
 }
 
+void frame_seal_seeded(struct frame_header *frame)
+{
+    frame->checksum = checksum_bytes(frame, sizeof *frame + covered_payload(frame));
+}
+
 void frame_seal(struct frame_header *frame, uint32_t seed)
 {
     frame->checksum = seed;
-    frame->checksum = checksum_bytes(frame, sizeof *frame + covered_payload(frame));
+    frame_seal_seeded(frame);
 }
 
 bool frame_intact(const struct frame_header *frame, uint32_t seed)

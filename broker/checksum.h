@@ -21,6 +21,9 @@ uint32_t checksum_seed(uint64_t topic_id, uint64_t chunk_no, uint64_t generation
 /* Fills the checksum of a frame whose header is complete and followed by its payload. */
 void frame_seal(struct frame_header *frame, uint32_t seed);
 
+/* The same for a frame whose checksum field holds the seed already. */
+void frame_seal_seeded(struct frame_header *frame);
+
 /* Does a frame carry its checksum? The payload (of a PAD none) lies behind the header. */
 bool frame_intact(const struct frame_header *frame, uint32_t seed);
 

@@ -182,7 +182,8 @@ static uint32_t pool_evict(struct chunk_pool *pool)
         }
         struct chunk *chunk = list_entry(node, struct chunk, clean);
         struct atom *stamp = stamp_of(pool, chunk);
-        atom_store_relaxed(stamp, atom_load_relaxed(stamp) | CHUNK_STAMP_EVICTING); /* sole writer */
+        atom_store_relaxed(stamp,
+                           atom_load_relaxed(stamp) | CHUNK_STAMP_EVICTING); /* sole writer */
         candidates[count++] = chunk;
     }
     if (count == 0) {
@@ -248,6 +249,18 @@ void pool_settle(struct chunk_pool *pool, struct chunk *chunk, bool clean)
         clean_remove(pool, chunk);
     } else if (!list_linked(&chunk->clean)) {
         clean_add(pool, chunk);
+    }
+}
+
+void pool_free_forgotten(struct chunk_pool *pool)
+{
+    list_each(node, &pool->clean)
+    {
+        struct chunk *chunk = list_entry(node, struct chunk, clean);
+        if (chunk->topic == NULL) {
+            clean_remove(pool, chunk);
+            chunk_free(chunk);
+        }
     }
 }
 

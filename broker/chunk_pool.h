@@ -24,13 +24,13 @@ struct chunk_pool {
     unsigned char *arena;
     uint64_t chunk_bytes;
     uint32_t units;
-    uint32_t bigs;          /* big places: units / 16 */
-    uint16_t *used;         /* per big place: which of its 16 units are taken */
-    uint32_t *free_bigs;    /* stack of wholly free places */
+    uint32_t bigs;       /* big places: units / 16 */
+    uint16_t *used;      /* per big place: which of its 16 units are taken */
+    uint32_t *free_bigs; /* stack of wholly free places */
     uint32_t free_big_count;
-    uint32_t partial;       /* the place that small chunks are taken from, or UNIT_NONE */
-    uint32_t partial_hint;  /* where to look for another one */
-    uint64_t *pinned;       /* per unit one bit: scratch of an eviction */
+    uint32_t partial;      /* the place that small chunks are taken from, or UNIT_NONE */
+    uint32_t partial_hint; /* where to look for another one */
+    uint64_t *pinned;      /* per unit one bit: scratch of an eviction */
     uint64_t next_stamp;
     struct list clean; /* of struct chunk.clean */
     uint32_t clean_count;
@@ -59,6 +59,9 @@ void pool_unassign(struct chunk_pool *pool, struct chunk *chunk);
 
 /* The chunk may go, or may not; `clean` says whether its image is wholly on disk. */
 void pool_settle(struct chunk_pool *pool, struct chunk *chunk, bool clean);
+
+/* Frees the chunks that were trimmed but whose images are still there: the pool is going. */
+void pool_free_forgotten(struct chunk_pool *pool);
 
 /* The chunk was used: it goes last among the clean ones. */
 void pool_touch(struct chunk_pool *pool, struct chunk *chunk);

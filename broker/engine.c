@@ -38,10 +38,10 @@ enum { IDLE_PAUSES = 50 };
 
 enum engine_stage {
     ENGINE_SERVING,
-    ENGINE_DRAINING,  /* takes what the lanes had published when the stop came */
-    ENGINE_SYNCING,   /* everything taken is being made durable */
-    ENGINE_MARKING,   /* and then the marks that make the next start short */
-    ENGINE_SETTLING,  /* waits for operations in flight */
+    ENGINE_DRAINING, /* takes what the lanes had published when the stop came */
+    ENGINE_SYNCING,  /* everything taken is being made durable */
+    ENGINE_MARKING,  /* and then the marks that make the next start short */
+    ENGINE_SETTLING, /* waits for operations in flight */
     ENGINE_ENDED,
 };
 
@@ -359,8 +359,8 @@ static void engine_idle(struct engine *engine)
 /* Everything that was published before the stop is in the log, or cannot be taken. */
 static bool drained(const struct engine *engine)
 {
-    return lane_set_stopped(&engine->lanes) ||
-           engine->store.now_ns >= engine->stop_deadline_ns || engine->store.fenced != 0;
+    return lane_set_stopped(&engine->lanes) || engine->store.now_ns >= engine->stop_deadline_ns ||
+           engine->store.fenced != 0;
 }
 
 static bool synced(const struct engine *engine)

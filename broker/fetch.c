@@ -61,8 +61,8 @@ static int image_verify(const struct fetch *fetch)
 {
     const struct store *store = fetch->store;
     const struct chunk *chunk = fetch->chunk;
-    return frame_scan_verify(pool_image(&store->pool, chunk), store->chunk_bytes,
-                             chunk->topic->id, chunk->number, chunk->generation, fetch->upto);
+    return frame_scan_verify(pool_image(&store->pool, chunk), store->chunk_bytes, chunk->topic->id,
+                             chunk->number, chunk->generation, fetch->upto);
 }
 
 static void fetch_failed(struct store *store, struct chunk *chunk, int error)
@@ -183,8 +183,8 @@ void fetch_submit(struct pending *pending)
         chunk = topic_locate_time(topic, submission->arg);
     }
     if (chunk == NULL || !chunk->started) {
-        const bool trimmed = (submission->flags & SUBMIT_BY_CHUNK) != 0 &&
-                             submission->arg < topic->first_chunk;
+        const bool trimmed =
+            (submission->flags & SUBMIT_BY_CHUNK) != 0 && submission->arg < topic->first_chunk;
         pending_complete(pending, 0, trimmed ? -ENODATA : -EAGAIN, 0);
         return;
     }

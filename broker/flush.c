@@ -16,9 +16,9 @@
 struct flush_op {
     struct io_op io;
     struct store *store;
-    struct chunk *chunk;  /* of a write: held until it is done */
-    uint64_t upto;        /* of the range's last write: the image is on disk up to here */
-    void *block;          /* a private buffer, or NULL */
+    struct chunk *chunk;   /* of a write: held until it is done */
+    uint64_t upto;         /* of the range's last write: the image is on disk up to here */
+    void *block;           /* a private buffer, or NULL */
     struct flush_op *next; /* in flush.free_ops */
 };
 
@@ -134,7 +134,8 @@ void flush_settle_chunk(struct store *store, struct chunk *chunk)
 
 void flush_settle_tail(struct store *store, struct topic *topic)
 {
-    struct chunk *chunk = topic_chunk(topic, chunk_number(topic->tail_position, store->chunk_bytes));
+    struct chunk *chunk =
+        topic_chunk(topic, chunk_number(topic->tail_position, store->chunk_bytes));
     if (chunk != NULL && chunk->state == CHUNK_RESIDENT) {
         const bool freed = store->freed;
         flush_settle_chunk(store, chunk);
@@ -173,9 +174,8 @@ static void flush_durable(struct store *store)
         store_topic_moved(store, topic);
     }
     atom_store_relaxed(&store->directory->durable_flush, flush->number); /* alone */
-    flush->due_ns = list_empty(&flush->dirty)
-                        ? 0
-                        : store->now_ns + store->config->fsync_interval_ns;
+    flush->due_ns =
+        list_empty(&flush->dirty) ? 0 : store->now_ns + store->config->fsync_interval_ns;
     group_synced(store, flush->number);
     store_frees_release(store, flush->number);
 }

@@ -70,8 +70,7 @@ static int cursor_record(struct store *store, struct topic *topic)
     if (cursor->recorded.sync != store->flush.next_sync) {
         cursor->in_flight = cursor->recorded;
     }
-    cursor->recorded =
-        (struct cursor_record){.seq = cursor->seq, .sync = store->flush.next_sync};
+    cursor->recorded = (struct cursor_record){.seq = cursor->seq, .sync = store->flush.next_sync};
     if (!list_linked(&cursor->undurable)) {
         list_push_back(&store->cursors, &cursor->undurable);
     }
@@ -80,7 +79,8 @@ static int cursor_record(struct store *store, struct topic *topic)
 
 static void cursor_publish(struct topic *topic)
 {
-    atom_store_relaxed(&topic->shm->cursor_seq, topic->cursor.seq); /* a figure, ordered by nothing */
+    atom_store_relaxed(&topic->shm->cursor_seq,
+                       topic->cursor.seq); /* a figure, ordered by nothing */
     atom_store_relaxed(&topic->shm->cursor_exists, topic->cursor.exists);
 }
 

@@ -155,8 +155,7 @@ static bool lane_turn(struct lane_set *set, struct lane *lane)
     const uint64_t before = lane->head;
     uint64_t tail;
     fetch_release(set->store, lane, false);
-    const enum submit_outcome outcome =
-        submit_lane(set->store, lane, LANE_QUANTUM_BYTES, &tail);
+    const enum submit_outcome outcome = submit_lane(set->store, lane, LANE_QUANTUM_BYTES, &tail);
     switch (outcome) {
     case SUBMIT_TAKEN:
         break;

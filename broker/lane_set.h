@@ -20,11 +20,11 @@ struct lane_set {
     struct store *store;
     struct io *io;
     bool membarrier;
-    struct list active;  /* of struct lane.queue */
-    struct list parked;  /* the same */
-    struct list blocked; /* the same */
-    struct list closed;  /* the same: hostile ones and those whose watch is going */
-    struct list clients; /* of struct client.clients */
+    struct list active;     /* of struct lane.queue */
+    struct list parked;     /* the same */
+    struct list blocked;    /* the same */
+    struct list closed;     /* the same: hostile ones and those whose watch is going */
+    struct list clients;    /* of struct client.clients */
     struct list_node round; /* in active: what follows has not had its turn in this round */
     uint64_t park_next_ns;
     uint32_t count; /* of lanes attached */

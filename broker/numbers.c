@@ -13,9 +13,8 @@ int numbers_open(struct store *store, struct fault *fault)
         numbers->next_generation = superblock->generation_reserved;
     }
     superblock->generation_reserved = numbers->next_generation + GENERATION_STRIDE;
-    const int error =
-        superblock_write_now(store->io, store->dir.store,
-                             store_dir_path(&store->dir, "STORE").text, superblock, fault);
+    const int error = superblock_write_now(
+        store->io, store->dir.store, store_dir_path(&store->dir, "STORE").text, superblock, fault);
     if (error != 0) {
         return error;
     }

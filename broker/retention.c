@@ -20,8 +20,7 @@ static bool chunk_is_used(const struct chunk *chunk)
 /* The first chunk that must stay when everything below `position` may go. */
 static uint64_t first_kept(const struct store *store, const struct topic *topic, uint64_t position)
 {
-    const uint64_t limit =
-        position < topic->durable_position ? position : topic->durable_position;
+    const uint64_t limit = position < topic->durable_position ? position : topic->durable_position;
     const uint64_t last = chunk_number(limit, store->chunk_bytes);
     uint64_t number = topic->first_chunk;
     while (number < last && number + 1 < topic->first_chunk + topic->chunk_count &&
@@ -63,8 +62,8 @@ static void consumed_ask_for_sync(struct store *store, const struct topic *topic
         return;
     }
     const uint64_t passed = chunk_number(topic->cursor.position, store->chunk_bytes);
-    if (passed >= chunk_number(topic->durable_position, store->chunk_bytes) +
-                      CONSUMED_CHUNKS_BEFORE_SYNC) {
+    if (passed >=
+        chunk_number(topic->durable_position, store->chunk_bytes) + CONSUMED_CHUNKS_BEFORE_SYNC) {
         flush_want(store);
     }
 }
@@ -131,8 +130,7 @@ static void trim_run(struct pending *pending)
         return;
     }
     struct chunk *wanted = topic_locate_seq(topic, seq);
-    const uint64_t kept =
-        first_kept(store, topic, chunk_start(wanted->number, store->chunk_bytes));
+    const uint64_t kept = first_kept(store, topic, chunk_start(wanted->number, store->chunk_bytes));
     for (uint64_t number = kept; number > topic->first_chunk; number--) {
         struct chunk *chunk = topic_chunk(topic, number);
         if (chunk->state != CHUNK_RESIDENT) {

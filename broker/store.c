@@ -163,6 +163,16 @@ int store_chunk_add(struct store *store, struct topic *topic, uint64_t base_seq)
     return STORE_READY;
 }
 
+int store_chunk_revive(struct store *store, struct chunk *chunk)
+{
+    if (pool_assign(&store->pool, chunk, chunk->topic == store->system) == POOL_FULL) {
+        return STORE_WAIT;
+    }
+    header_write(store, chunk);
+    pool_show(&store->pool, chunk);
+    return STORE_READY;
+}
+
 /* The topic's no more: its slot is free after the sync of the record that says so. */
 static void chunk_forget(struct store *store, struct chunk *chunk)
 {

@@ -85,6 +85,9 @@ void store_topic_moved(struct store *store, struct topic *topic);
  */
 int store_chunk_add(struct store *store, struct topic *topic, uint64_t base_seq);
 
+/* Gives an assigned chunk that was never used a unit again. STORE_READY or STORE_WAIT. */
+int store_chunk_revive(struct store *store, struct chunk *chunk);
+
 /* The topic's chunks before `first_kept` are no more; the caller has recorded that. Their slots are
  * free after the next sync, their images once nobody has them pinned. */
 void store_forget_chunks(struct store *store, struct topic *topic, uint64_t first_kept);

@@ -179,9 +179,10 @@ enum submit_outcome submit_lane(struct store *store, struct lane *lane, uint64_t
         }
         const int slot = lane_has_slot(lane);
         if (slot <= 0) {
-            return submit_hostile(lane, slot == 0 ? "has more completions outstanding than its CQ has "
-                                                    "slots"
-                                                  : "published a CQ head that is not possible");
+            return submit_hostile(lane, slot == 0
+                                            ? "has more completions outstanding than its CQ has "
+                                              "slots"
+                                            : "published a CQ head that is not possible");
         }
         const enum submit_outcome outcome = take_one(store, lane, *tail, &submission);
         if (outcome != SUBMIT_TAKEN) {

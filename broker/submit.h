@@ -28,5 +28,4 @@ enum submit_outcome submit_hostile(struct lane *lane, const char *what);
 /* The head has moved past a submission that is not part of a unit. */
 void submit_advance(struct store *store, struct lane *lane, const struct submission *submission);
 
-
 #endif

@@ -36,21 +36,21 @@ struct chunk {
     uint64_t entry_seq;
     uint64_t written; /* the image is on disk (not: durable) up to this position */
     uint32_t slot;
-    uint32_t unit; /* in the arena, or UNIT_NONE */
-    uint32_t seed; /* of its frames' checksums */
+    uint32_t unit;  /* in the arena, or UNIT_NONE */
+    uint32_t seed;  /* of its frames' checksums */
     uint32_t holds; /* fetches not reaped, claims, writes in flight: neither evicted nor trimmed */
     enum chunk_state state;
     bool base_exact;
-    bool started;                  /* its header is complete: it has a first unit */
-    uint32_t next_slot;            /* system topic: the successor's, else SLOT_NONE */
-    uint64_t next_generation;      /* system topic */
-    int damaged;                   /* why its image cannot be loaded, -errno; 0 = it can */
-    struct list_node clean;        /* in pool.clean: resident and evictable */
-    struct list_node full;         /* in flush.full: complete, not written yet */
-    struct list_node starved;      /* in store.starved: wants a unit to be loaded into */
-    struct list waiters;           /* of struct pending.queue: until it is resident */
-    struct list_node frees;        /* in store.frees: its slot waits for the trim's sync */
-    uint64_t free_after_sync;      /* the sync that makes its trim durable */
+    bool started;             /* its header is complete: it has a first unit */
+    uint32_t next_slot;       /* system topic: the successor's, else SLOT_NONE */
+    uint64_t next_generation; /* system topic */
+    int damaged;              /* why its image cannot be loaded, -errno; 0 = it can */
+    struct list_node clean;   /* in pool.clean: resident and evictable */
+    struct list_node full;    /* in flush.full: complete, not written yet */
+    struct list_node starved; /* in store.starved: wants a unit to be loaded into */
+    struct list waiters;      /* of struct pending.queue: until it is resident */
+    struct list_node frees;   /* in store.frees: its slot waits for the trim's sync */
+    uint64_t free_after_sync; /* the sync that makes its trim durable */
 };
 
 /* A record of a cursor, and the sync that makes it durable. */
@@ -101,9 +101,9 @@ struct topic {
     struct list_node captured;  /* in flush.captured */
     uint64_t captured_position;
     uint64_t captured_seq;
-    struct list_node moved;    /* in store.moved: tail or watermark passed since the last pass */
-    struct list tail_waiters;  /* of struct pending.queue */
-    struct list claims;        /* of struct pending.queue; the first one walks */
+    struct list_node moved;   /* in store.moved: tail or watermark passed since the last pass */
+    struct list tail_waiters; /* of struct pending.queue */
+    struct list claims;       /* of struct pending.queue; the first one walks */
 };
 
 /* The chunk of this number, or NULL when the topic has none. */

@@ -22,7 +22,7 @@ struct topic_set {
     struct list all;         /* of struct topic.topics */
     uint32_t *free_indexes;  /* a stack */
     uint32_t free_count;
-    uint32_t used;           /* descriptors below were used before */
+    uint32_t used; /* descriptors below were used before */
     uint64_t next_incarnation;
     uint32_t present; /* topics that exist */
 };

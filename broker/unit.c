@@ -96,8 +96,14 @@ static int tail_prepare(struct rehearsal *at)
     if (chunk == NULL) {
         return rehearse_chunk(at, chunk_no);
     }
-    if (chunk->state != CHUNK_RESIDENT) {
+    if (chunk->state != CHUNK_RESIDENT && chunk->started) {
         return fetch_begin(at->store, chunk);
+    }
+    if (chunk->state != CHUNK_RESIDENT) {
+        const int outcome = store_chunk_revive(at->store, chunk);
+        if (outcome != STORE_READY) {
+            return outcome;
+        }
     }
     pool_settle(&at->store->pool, chunk, false);
     at->chunk_no = chunk_no;
@@ -146,44 +152,60 @@ void unit_begin(struct unit *unit, struct store *store, struct topic *topic)
         .seq = topic->next_seq,
         .first_seq = topic->next_seq,
         .time_ns = store->time_ns > topic->last_time_ns ? store->time_ns : topic->last_time_ns,
-        .sync = (uint16_t)store->flush.next_sync,
-        .salt = store->numbers.salt,
+        .sync_salt = (store->flush.next_sync & UINT16_MAX) << 16 | (uint64_t)store->numbers.salt
+                                                                       << 32,
     };
     unit_enter(unit, topic_chunk(topic, chunk_no));
     unit->at = pool_at(&store->pool, unit->chunk, unit->position);
+    unit->unsealed = unit->at;
+}
+
+/* Computes the checksums of the frames that are in place but not sealed. */
+static void frames_seal(struct unit *unit)
+{
+    while (unit->unsealed < unit->at) {
+        struct frame_header *frame = (struct frame_header *)unit->unsealed;
+        frame_seal_seeded(frame);
+        unit->unsealed += frame_bytes(frame->size);
+    }
 }
 
 static void unit_next_chunk(struct unit *unit)
 {
+    frames_seal(unit);
     const uint64_t chunk_no = unit->chunk->number + 1;
     flush_mark_full(unit->store, unit->chunk);
     unit->position = chunk_first_frame(chunk_no, unit->store->chunk_bytes);
     unit->room = chunk_size(chunk_no, unit->store->chunk_bytes) - CHUNK_HEADER_BYTES;
     unit_enter(unit, topic_chunk(unit->topic, chunk_no));
     unit->at = pool_at(&unit->store->pool, unit->chunk, unit->position);
+    unit->unsealed = unit->at;
 }
 
+/* Writes a header whose checksum field holds the seed until it is sealed, as two whole vectors. */
 static struct frame_header *frame_start(const struct unit *unit, uint64_t size, uint16_t flags)
 {
-    struct frame_header *frame = (struct frame_header *)unit->at;
-    *frame = (struct frame_header){
-        .size = (uint32_t)size,
-        .seq = unit->seq,
-        .time_ns = unit->time_ns,
-        .flags = flags,
-        .sync = unit->sync,
-        .salt = unit->salt,
-    };
-    return frame;
+    typedef uint64_t half __attribute__((vector_size(16)));
+    half *to = (half *)unit->at;
+    to[0] = (half){(uint32_t)size | (uint64_t)unit->chunk->seed << 32, unit->seq};
+    to[1] = (half){unit->time_ns, flags | unit->sync_salt};
+    return (struct frame_header *)unit->at;
 }
 
-/* Seals a frame whose payload is in place, and moves on behind it. */
-static void frame_finish(struct unit *unit, struct frame_header *frame, uint64_t bytes)
+/*
+ * Moves on behind a frame whose payload is in place. Its checksum follows some frames later: computed
+ * at once it would load what has just been stored in other pieces, and so wait for each store to
+ * leave the core (4 times the time for 256 bytes).
+ */
+static void frame_finish(struct unit *unit, uint64_t bytes)
 {
-    frame_seal(frame, unit->chunk->seed);
+    enum { UNSEALED_BYTES_MAX = 16 * 1024 };
     unit->at += bytes;
     unit->position += bytes;
     unit->room -= bytes;
+    if (unit->at - unit->unsealed >= UNSEALED_BYTES_MAX) {
+        frames_seal(unit);
+    }
 }
 
 /* The bytes between a payload's end and the next frame are zero: nothing of what the unit held
@@ -200,14 +222,14 @@ void unit_place_whole(struct unit *unit, const void *payload, uint64_t size, uin
     unsigned char *body = (unsigned char *)(frame + 1);
     memcpy(body, payload, size);
     frame_trim(body, size, bytes);
-    frame_finish(unit, frame, bytes);
+    frame_finish(unit, bytes);
 }
 
 static void place_pad(struct unit *unit, uint64_t size)
 {
     struct frame_header *frame = frame_start(unit, size, FRAME_PAD);
     memset(frame + 1, 0, size);
-    frame_finish(unit, frame, FRAME_HEADER_BYTES + size);
+    frame_finish(unit, FRAME_HEADER_BYTES + size);
 }
 
 /* Copies [from, from + count) of the stream "total size, payload" of an entry. */
@@ -235,7 +257,7 @@ static void place_fragment(struct unit *unit, const void *payload, uint64_t size
     const uint64_t bytes = frame_bytes(count);
     stream_copy(body, payload, size, from, count);
     frame_trim(body, count, bytes);
-    frame_finish(unit, frame, bytes);
+    frame_finish(unit, bytes);
 }
 
 void unit_place_split(struct unit *unit, const void *payload, uint64_t size, uint16_t flags)
@@ -269,6 +291,7 @@ void unit_place_split(struct unit *unit, const void *payload, uint64_t size, uin
 
 uint64_t unit_end(struct unit *unit)
 {
+    frames_seal(unit);
     unit->tail = frame_settle(unit->position, unit->chunk->number, unit->store->chunk_bytes);
     if (unit->tail != unit->position) {
         memset(unit->at, 0, unit->room);

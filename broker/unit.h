@@ -18,15 +18,15 @@ struct unit {
     struct store *store;
     struct topic *topic;
     struct chunk *chunk;
-    unsigned char *at; /* where `position` lies in the arena */
+    unsigned char *at;       /* where `position` lies in the arena */
+    unsigned char *unsealed; /* the first frame without its checksum; `at`: none */
     uint64_t position;
     uint64_t room; /* bytes from there to the end of the chunk */
     uint64_t seq;  /* of the next entry */
     uint64_t time_ns;
     uint64_t first_seq;
-    uint64_t tail; /* set by unit_end() */
-    uint16_t sync;
-    uint32_t salt;
+    uint64_t tail;      /* set by unit_end() */
+    uint64_t sync_salt; /* of a header's last word, whose low 16 bits are the flags */
 };
 
 /*
