@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct list_node {
     struct list_node *previous;
@@ -17,7 +18,8 @@ struct list {
     struct list_node head;
 };
 
-#define list_entry(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
+#define list_entry(node, type, member)                                                             \
+    ((type *)((uintptr_t)(node)-offsetof(type, member)))
 
 /* The body may unlink the node of this turn. */
 #define list_each(node, list)                                                                      \
