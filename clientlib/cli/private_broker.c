@@ -100,9 +100,11 @@ static int entry_remove(const char *path, const struct stat *stat, int kind, str
     return remove(path);
 }
 
+/* The broker may have removed it itself. */
 static void directory_remove(char *path)
 {
-    if (*path && nftw(path, entry_remove, REMOVE_FDS, FTW_DEPTH | FTW_PHYS) != 0) {
+    if (*path && nftw(path, entry_remove, REMOVE_FDS, FTW_DEPTH | FTW_PHYS) != 0 &&
+        errno != ENOENT) {
         fail_system(0, errno, "%s: could not be removed", path);
     }
     *path = '\0';
