@@ -19,8 +19,18 @@
     _Static_assert(offsetof(type, member) == (offset), #type "." #member " moved")
 #define LAYOUT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " changed its size")
 
-/* FNV-1a over the sizes and offsets of all shared structs, computed in layout.c: two programs with
- * different digests do not understand each other's memory. */
+/* One line of the layout: a constant that shapes it, a shared struct, or a field of one. */
+struct layout_item {
+    const char *name; /* "struct" or "struct.field", without the keyword */
+    uint64_t value;   /* of a constant; of a field its offset */
+    uint64_t bytes;   /* of a struct or a field; 0 for a constant */
+};
+
+/* All of them: every field of every shared struct stands behind its struct, in order. */
+const struct layout_item *layout_items(size_t *count);
+
+/* FNV-1a over values and sizes of all items: two programs with different digests do not understand
+ * each other's memory. */
 uint64_t layout_digest(void);
 
 /* Is [offset, offset + length) inside a region of `bytes` bytes? Never wraps. */
