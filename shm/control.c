@@ -2,6 +2,7 @@
 #include "shm/control.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -151,11 +152,15 @@ int control_receive(int socket, union control_message *message, int *fds, size_t
     }
     const size_t found = fd_count > 0 ? ancillary_take(&envelope, fds, fd_count) : 0;
     const int cut = MSG_TRUNC | (fd_count > 0 ? MSG_CTRUNC : 0);
-    const int error =
+    int error =
         (envelope.msg_flags & cut) != 0 ? -EPROTO : control_check(message, (size_t)received);
-    if (error != 0 || (found != fd_count && message->header.kind != CONTROL_ERROR)) {
+    const bool refused = error == 0 && message->header.kind == CONTROL_ERROR;
+    if (error == 0 && !refused && found != fd_count) {
+        error = -EPROTO;
+    }
+    if (error != 0 || refused) {
         fds_drop(fds, fd_count);
-        return error != 0 ? error : -EPROTO;
+        return error;
     }
     return 0;
 }

@@ -98,8 +98,8 @@ int control_send(int socket, const union control_message *message, const int *fd
 /*
  * Receives one message and checks its header and that it is long enough for its kind.
  * Returns 0; -EAGAIN when there is none; -EPIPE at the end of the connection; -EPROTO for anything
- * malformed. `fds` takes exactly fd_count descriptors, which become the caller's (each -1 on
- * failure); with fd_count 0 the kernel drops whatever descriptors came along.
+ * malformed. `fds` takes exactly fd_count descriptors, which become the caller's; they are all -1 after
+ * a failure and with a CONTROL_ERROR. With fd_count 0 the kernel drops whatever came along.
  */
 int control_receive(int socket, union control_message *message, int *fds, size_t fd_count);
 
