@@ -47,8 +47,10 @@ int directory_check(const struct directory_shm *directory, uint64_t bytes)
     const struct directory_header_shm *header = &directory->header;
     if (header->magic != DIRECTORY_MAGIC || header->digest != layout_digest() ||
         !is_power_of_two(header->chunk_bytes) || header->chunk_bytes < CHUNK_BYTES_MIN ||
-        header->chunk_bytes > CHUNK_BYTES_MAX) {
-        return -EPROTO;
+        header->chunk_bytes > CHUNK_BYTES_MAX || header->arena_bytes % header->chunk_bytes != 0 ||
+        header->arena_bytes / small_chunk_bytes(header->chunk_bytes) > bytes ||
+        header->topics_max > bytes) {
+        return -EPROTO; /* with counts in these bounds, their sizes cannot wrap */
     }
     const struct directory_geometry geometry = {
         .chunk_bytes = header->chunk_bytes,
