@@ -28,7 +28,9 @@ bool wake_membarrier_available(void)
 
 void wake_fence_engine(bool use_membarrier)
 {
-    if (!use_membarrier || membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0) {
+    /* The expedited one can lack memory; the slow one needs none. */
+    if (!use_membarrier || (membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0 &&
+                            membarrier(MEMBARRIER_CMD_GLOBAL) != 0)) {
         fence_full(); /* [W1] */
     }
 }
