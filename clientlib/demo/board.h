@@ -21,6 +21,7 @@
 enum {
     PRODUCERS_MAX = 64,
     CONSUMERS_MAX = 16,
+    LEAD_LINES_MAX = 16384, /* that a producer may be ahead of its consumer */
     STAMP_EVERY = 256,
     STAMP_SLOTS = 4096,
     FAILURE_BYTES = 256,
@@ -52,7 +53,8 @@ struct producer_slot {
 struct consumer_slot {
     alignas(WRITER_STRIDE) _Atomic uint64_t lines;
     _Atomic uint64_t bytes;
-    _Atomic bool ended; /* every line of its producers has arrived */
+    _Atomic bool ended;                      /* every line of its producers has arrived */
+    _Atomic uint64_t arrived[PRODUCERS_MAX]; /* of the lines, how many from each producer */
     struct histogram latency;
 };
 

@@ -85,6 +85,10 @@ static int batch_check(struct consumer *consumer, const struct tusk_entry *entri
             return error;
         }
     }
+    for (unsigned i = consumer->index; i < consumer->plan->producers;
+         i += consumer->plan->consumers) {
+        atomic_store_explicit(&consumer->slot->arrived[i], consumer->next[i], memory_order_relaxed);
+    }
     atomic_store_explicit(&consumer->slot->bytes, consumer->bytes, memory_order_relaxed);
     atomic_store_explicit(&consumer->slot->lines, consumer->lines, memory_order_relaxed);
     return 0;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <tusk/tusk.h>
 
 #include "clientlib/demo/tag.h"
@@ -12,6 +13,7 @@
 enum {
     POLL_MS = 50, /* how soon a process notices that the demo ends */
     FLUSH_TIMEOUT_MS = 20000,
+    LEAD_PAUSE_NS = 100000,    /* when it is LEAD_LINES_MAX ahead of its consumer */
     ROUND_TRIPS_MAX = 100000,  /* how many are timed, */
     ROUND_TRIP_NS = 1000000000 /* and how long */
 };
@@ -73,11 +75,26 @@ static int line_submit(struct producer *producer)
     return error;
 }
 
+/* Producers that outrun their consumers show how much the broker can keep, not how fast it is. */
+static bool too_far_ahead(const struct producer *producer)
+{
+    const struct consumer_slot *consumer =
+        &producer->board->consumers[producer->index % producer->plan->consumers];
+    const uint64_t arrived =
+        atomic_load_explicit(&consumer->arrived[producer->index], memory_order_relaxed);
+    return producer->lines - arrived >= LEAD_LINES_MAX;
+}
+
 static int load_run(struct producer *producer)
 {
+    const struct timespec pause = {.tv_nsec = LEAD_PAUSE_NS};
     const uint64_t bytes_max = producer->plan->bytes_max / producer->plan->producers;
     while (!stopped(producer) && producer->bytes < bytes_max &&
            !atomic_load_explicit(&producer->board->load_over, memory_order_relaxed)) {
+        if (too_far_ahead(producer)) {
+            nanosleep(&pause, NULL);
+            continue;
+        }
         int error = line_submit(producer);
         if (error == -EAGAIN) {
             error = tusk_wait(producer->tusk, POLL_MS);

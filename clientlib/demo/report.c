@@ -75,8 +75,10 @@ void report_begin(struct report *report, const struct plan *plan, const struct b
     report->shown_ns = report->start_ns;
     printf("%u producer processes append the %s lines of %zu text files, over and over,\n",
            plan->producers, count_words(lines, plan->corpus->line_count), plan->corpus->file_count);
-    printf("to %u topics; %u consumer processes read them as they come and check each line.\n\n",
+    printf("to %u topics; %u consumer processes read them as they come and check each line.\n",
            plan->consumers, plan->consumers);
+    printf("A producer gets at most %s lines ahead of its consumer.\n\n",
+           count_words(lines, LEAD_LINES_MAX));
     printf("%7s %13s %13s %10s %8s   %s\n", "time", "appended", "read", "lines/s", "MB/s",
            "from append to read: p50, p99");
     fflush(stdout);
