@@ -18,6 +18,7 @@ void frame_scan_init(struct frame_scan *scan, uint64_t chunk_bytes, struct recor
         .chunk_bytes = chunk_bytes,
         .floors = floors,
         .floors_count = floors_count,
+        .salt_end = UINT32_MAX,
         .position = from.position,
         .seq = from.seq,
         .whole = from,
@@ -51,6 +52,11 @@ static uint32_t salt_least(const struct frame_scan *scan, uint64_t position)
         }
     }
     return least;
+}
+
+static bool salt_fits(const struct frame_scan *scan, uint32_t salt, uint64_t position)
+{
+    return salt >= salt_least(scan, position) && salt < scan->salt_end;
 }
 
 static bool is_batch_marker(const struct frame_header *header)
@@ -196,7 +202,7 @@ enum frame_step frame_scan_next(struct frame_scan *scan, struct frame_view *view
         }
         view_at(scan, scan->position, view);
         if (!header_plausible(&view->header, room) || view->header.seq != scan->seq ||
-            view->header.salt < salt_least(scan, scan->position) || !view_intact(scan, view) ||
+            !salt_fits(scan, view->header.salt, scan->position) || !view_intact(scan, view) ||
             !fits_unit(scan, view)) {
             return FRAME_STEP_INVALID;
         }
@@ -207,27 +213,33 @@ enum frame_step frame_scan_next(struct frame_scan *scan, struct frame_view *view
     }
 }
 
+bool frame_scan_claim(const struct frame_scan *scan, struct frame_view *view)
+{
+    view_at(scan, scan->position, view);
+    return header_plausible(&view->header, scan->end - scan->position) && view->header.flags != 0 &&
+           !(view->header.flags & FRAME_PAD) && view->header.seq == scan->seq &&
+           salt_fits(scan, view->header.salt, scan->position) && !view_intact(scan, view);
+}
+
 uint64_t frame_scan_gap_end(const struct frame_scan *scan)
 {
     struct frame_view view;
-    view_at(scan, scan->position, &view);
-    const bool plausible = header_plausible(&view.header, scan->end - scan->position);
-    if (plausible && view_intact(scan, &view)) {
-        return scan->position;
+    if (frame_scan_claim(scan, &view)) {
+        return scan->position + frame_bytes(view.header.size);
     }
-    const bool claimed = plausible && !(view.header.flags & FRAME_PAD) && view.header.flags != 0 &&
-                         view.header.seq == scan->seq &&
-                         view.header.salt >= salt_least(scan, scan->position);
-    return scan->position + (claimed ? frame_bytes(view.header.size) : FRAME_ALIGNMENT);
+    const bool intact =
+        header_plausible(&view.header, scan->end - scan->position) && view_intact(scan, &view);
+    return scan->position + (intact ? 0 : FRAME_ALIGNMENT);
 }
 
-bool frame_scan_search(const struct frame_scan *scan, uint64_t from, struct frame_view *view)
+bool frame_scan_search(const struct frame_scan *scan, uint64_t from, uint64_t upto,
+                       struct frame_view *view)
 {
-    for (uint64_t at = from; at < scan->end && scan->end - at >= FRAME_HEADER_BYTES;
+    for (uint64_t at = from; at < upto && at + FRAME_HEADER_BYTES <= scan->end;
          at += FRAME_ALIGNMENT) {
         view_at(scan, at, view);
         if (header_plausible(&view->header, scan->end - at) && view->header.seq >= scan->seq &&
-            view->header.salt >= salt_least(scan, at) && view_intact(scan, view)) {
+            salt_fits(scan, view->header.salt, at) && view_intact(scan, view)) {
             return true;
         }
     }

@@ -46,7 +46,8 @@ struct frame_scan {
     uint64_t chunk_bytes;            /* C */
     const struct salt_floor *floors; /* rising positions and salts */
     uint32_t floors_count;
-    uint32_t salt; /* of the frame before: salts never fall */
+    uint32_t salt;     /* of the frame before: salts never fall */
+    uint32_t salt_end; /* no salt that high was ever used */
 
     const uint8_t *image;
     uint64_t chunk_no;
@@ -65,7 +66,8 @@ struct frame_scan {
     uint64_t entry_left; /* bytes of the entry's stream; ENTRY_LEFT_UNKNOWN after joining */
 };
 
-/* Begins behind a whole entry. floors may be NULL with a count of 0. */
+/* Begins behind a whole entry. floors may be NULL with a count of 0. Salts are not bounded above
+ * until salt_end is set. */
 void frame_scan_init(struct frame_scan *scan, uint64_t chunk_bytes, struct record_place from,
                      const struct salt_floor *floors, uint32_t floors_count);
 
@@ -85,15 +87,20 @@ static inline bool frame_scan_open(const struct frame_scan *scan)
 }
 
 /*
- * After FRAME_STEP_INVALID, or in a later chunk: the next place in the current image, from `from`
- * (a position) on, with an intact frame that the floors and scan->salt don't rule out and whose seq
- * is not below scan->seq. False: there is none.
+ * After FRAME_STEP_INVALID, or in a later chunk: the next place in the current image, in [from, upto)
+ * (positions), with an intact frame that the floors and salts don't rule out and whose seq is not
+ * below scan->seq. False: there is none.
  */
-bool frame_scan_search(const struct frame_scan *scan, uint64_t from, struct frame_view *view);
+bool frame_scan_search(const struct frame_scan *scan, uint64_t from, uint64_t upto,
+                       struct frame_view *view);
+
+/* After FRAME_STEP_INVALID: do the bytes at `position` look like the header of the frame expected
+ * there, though it is not intact? Then the view holds it; its payload is not to be believed. */
+bool frame_scan_claim(const struct frame_scan *scan, struct frame_view *view);
 
 /* Where to search from after FRAME_STEP_INVALID: `position`, if an intact frame in the wrong place
- * lies there; else behind the payload that the bytes there claim, if they look like the header of
- * the frame expected, so that what a client wrote as payload is not taken for frames. */
+ * lies there; else behind the payload of a claim, if there is one, so that what a client wrote as
+ * payload is not taken for frames. */
 uint64_t frame_scan_gap_end(const struct frame_scan *scan);
 
 /* Is the chunk's header intact and this chunk's? */

@@ -92,17 +92,18 @@ static int replay_frame(void *context, const struct frame_view *frame)
     return result == 0 ? 0 : replay_refuse(replay, frame, result);
 }
 
-/* Takes the successor of the tail's chunk, and what follows it, out of the list. */
-static void system_chain_cut(struct recovery *recovery, uint64_t chunk_bytes)
+/* The successor of the tail's chunk is not the system topic's yet, nor is what would follow it. */
+static int system_conclude(struct recovery_scan *scan)
 {
-    struct recovered_topic *system = &recovery->system;
-    const uint64_t tail_chunk = chunk_number(system->tail.position, chunk_bytes);
+    struct recovery *recovery = scan->recovery;
+    const struct recovered_topic *system = &recovery->system;
+    const uint64_t tail_chunk = chunk_number(system->tail.position, scan->chunk_bytes);
     const struct recovered_chunk *next = recovered_chunk_find(system, tail_chunk + 1);
     if (next != NULL) {
         recovery->system_next_slot = next->slot;
         recovery->system_next_generation = next->generation;
     }
-    recovered_chunks_cut(system, tail_chunk + 1);
+    return recovery_conclude(scan, &recovery->system);
 }
 
 static int system_topic_replay(struct recovery_scan *scan, const struct superblock *superblock)
@@ -136,9 +137,6 @@ static int system_topic_replay(struct recovery_scan *scan, const struct superblo
     if (result == 0 && system->tail.position < superblock->system_tail.position) {
         return recovery_refuse(scan, system, system->tail.position,
                                "records below the place that the last start verified are missing");
-    }
-    if (result == 0) {
-        system_chain_cut(scan->recovery, scan->chunk_bytes);
     }
     return result;
 }
@@ -192,10 +190,10 @@ static int recover(struct recovery_scan *scan, const struct superblock *superblo
         result = recovery_scan_topic(scan, &recovery->topics[i], NULL, NULL);
     }
     if (result == 0) {
-        result = recovery_judge(scan, &recovery->system);
+        result = system_conclude(scan);
     }
     for (uint32_t i = 0; i < recovery->topics_count && result == 0; i++) {
-        result = recovery_judge(scan, &recovery->topics[i]);
+        result = recovery_conclude(scan, &recovery->topics[i]);
     }
     return result;
 }
@@ -203,9 +201,6 @@ static int recover(struct recovery_scan *scan, const struct superblock *superblo
 /* What the superblock will say: the verdict on the system topic, and numbers not used so far. */
 static void superblock_renew(const struct recovery *recovery, struct superblock *superblock)
 {
-    if (recovery->salt_seen >= superblock->salt_reserved) {
-        superblock->salt_reserved = recovery->salt_seen + 1;
-    }
     if (recovery->next_generation > superblock->generation_reserved) {
         superblock->generation_reserved = recovery->next_generation;
     }
@@ -231,6 +226,7 @@ int recovery_run(struct recovery *recovery, const struct store_dir *store,
         .segments = segments,
         .io = store->io,
         .chunk_bytes = superblock->chunk_bytes,
+        .salt_end = superblock->salt_reserved,
         .image = image,
         .fault = fault,
     };

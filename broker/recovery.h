@@ -7,8 +7,9 @@
  *             chunks that are left are marked in the segment set, no others.
  * Trust:      the directory's files are this store's (store_dir.h, segment.h); every byte in them may
  *             be torn or rotten. Torn: what follows the gap, if anything, was in flight together with
- *             it. Corrupt: a gap below a durable position, or one behind which a frame lies that an
- *             older sync covered. That is refused with -EBADMSG, file and offset.
+ *             it. Corrupt: a gap below a durable position; one behind which a frame lies that an older
+ *             sync than the last covered; a frame that such a sync covered, by its header, and that
+ *             does not match its checksum. That is refused with -EBADMSG, file and offset.
  * Not here:   writing the verdict. The caller, before it serves anything, writes the superblock, uses
  *             what was superblock.salt_reserved as its salt, and appends a VERDICT for each topic
  *             that `changed`, durably.
@@ -34,6 +35,22 @@ struct recovered_chunk {
     uint64_t base_time_ns;
     uint32_t slot;
     bool base_exact; /* read from its header */
+};
+
+/* Intact frames behind a gap; `sync` is the oldest of their sync numbers. */
+struct gap_evidence {
+    bool any;
+    uint16_t sync;
+};
+
+/* Where a log's walk met something that is no frame, and what speaks about it. */
+struct recovered_gap {
+    uint64_t position;
+    struct gap_evidence behind;
+    bool claimed;               /* it looks like the header of the frame expected ... */
+    bool claim_whole;           /* ... and lies in one sector, so it is no mixture of old and new */
+    uint16_t claim_sync;        /* the number in it */
+    struct gap_evidence hidden; /* within the payload that it claims */
 };
 
 struct recovered_topic {
@@ -66,9 +83,7 @@ struct recovered_topic {
     struct salt_floor *floors;
     uint32_t floors_count;
     uint32_t floors_max;
-    bool gap_followed; /* by a frame, with gap_sync the oldest */
-    uint16_t gap_sync;
-    uint64_t gap_position;
+    struct recovered_gap gap;
 };
 
 struct recovery {
@@ -92,7 +107,6 @@ struct recovery {
     /* While recovery runs. */
     uint32_t *buckets; /* topics by id: index + 1 */
     uint32_t buckets_count;
-    uint32_t salt_seen;
     bool synced;        /* frames were seen */
     uint16_t last_sync; /* the highest number in them */
 };

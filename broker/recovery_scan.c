@@ -10,6 +10,9 @@
 #include "broker/recovery_replay.h"
 #include "broker/segment.h"
 
+/* What a device writes whole. */
+enum { SECTOR_BYTES = 512 };
+
 static bool is_system(const struct recovered_topic *topic)
 {
     return topic->id == 0;
@@ -84,9 +87,6 @@ static int image_read(struct recovery_scan *scan, struct recovered_topic *topic,
 static void note_frame(struct recovery_scan *scan, const struct frame_view *view)
 {
     struct recovery *recovery = scan->recovery;
-    if (view->header.salt > recovery->salt_seen) {
-        recovery->salt_seen = view->header.salt;
-    }
     /* Frames that a scan meets are fewer than 2^15 syncs apart: MARK records see to that. */
     if (!recovery->synced || (int16_t)(view->header.sync - recovery->last_sync) > 0) {
         recovery->last_sync = view->header.sync;
@@ -131,6 +131,7 @@ static int verify_below(struct recovery_scan *scan, struct recovered_topic *topi
     }
     struct frame_scan below;
     frame_scan_join(&below, scan->chunk_bytes, place->chunk_no, header.base_seq);
+    below.salt_end = scan->salt_end;
     frame_scan_chunk(&below, place, scan->image);
     enum frame_step step = FRAME_STEP_FRAME;
     while (below.position < frames->position && step == FRAME_STEP_FRAME) {
@@ -207,28 +208,61 @@ static int walk_chunk(struct recovery_scan *scan, struct recovered_topic *topic,
     return step == FRAME_STEP_END ? 0 : WALK_GAP_IN_CHUNK;
 }
 
-/* Frames in the image that lie behind the gap. */
+/* The next intact frame of the image in [from, upto) counts; returns where to go on. */
+static uint64_t note_evidence(struct gap_evidence *evidence, const struct frame_view *view)
+{
+    const uint16_t sync = view->header.sync;
+    if (!evidence->any || (int16_t)(sync - evidence->sync) < 0) {
+        evidence->sync = sync;
+    }
+    evidence->any = true;
+    return view->position + frame_bytes(view->header.flags & FRAME_PAD ? 0 : view->header.size);
+}
+
 static void search_image(struct recovery_scan *scan, struct recovered_topic *topic,
                          const struct frame_scan *frames, uint64_t from)
 {
     struct frame_view view;
-    while (frame_scan_search(frames, from, &view)) {
+    while (frame_scan_search(frames, from, frames->end, &view)) {
         note_frame(scan, &view);
-        const uint16_t sync = view.header.sync;
-        if (!topic->gap_followed || (int16_t)(sync - topic->gap_sync) < 0) {
-            topic->gap_sync = sync;
-        }
-        topic->gap_followed = true;
-        from = view.position + frame_bytes(view.header.flags & FRAME_PAD ? 0 : view.header.size);
+        from = note_evidence(&topic->gap.behind, &view);
     }
 }
 
-static int search_behind_gap(struct recovery_scan *scan, struct recovered_topic *topic,
-                             struct frame_scan *frames, int walk_end)
+/*
+ * Does the gap look like the frame expected? A device writes sectors whole, so a header within one is
+ * old or new: its sync number is the one that the frame was written with. What looks like frames in
+ * the payload that it claims may be what a client wrote: it counts only against a claim that is
+ * false, and moves no number of the store's.
+ */
+static void note_claim(struct recovered_gap *gap, const struct frame_scan *frames)
 {
-    topic->gap_position = frames->position;
-    search_image(scan, topic, frames,
-                 walk_end == WALK_GAP_AT_HEADER ? frames->position : frame_scan_gap_end(frames));
+    struct frame_view view;
+    if (!frame_scan_claim(frames, &view)) {
+        return;
+    }
+    const uint64_t in_sector = (view.position - frames->start) % SECTOR_BYTES;
+    gap->claimed = true;
+    gap->claim_whole = in_sector <= SECTOR_BYTES - FRAME_HEADER_BYTES;
+    gap->claim_sync = view.header.sync;
+    const uint64_t upto = frame_scan_gap_end(frames);
+    uint64_t from = frames->position + FRAME_ALIGNMENT;
+    while (frame_scan_search(frames, from, upto, &view)) {
+        from = note_evidence(&gap->hidden, &view);
+    }
+}
+
+/* What lies in and behind the gap that the walk ended with. */
+static int gap_examine(struct recovery_scan *scan, struct recovered_topic *topic,
+                       struct frame_scan *frames, int walk_end)
+{
+    uint64_t from = frames->position;
+    topic->gap.position = from;
+    if (walk_end == WALK_GAP_IN_CHUNK) {
+        note_claim(&topic->gap, frames);
+        from = frame_scan_gap_end(frames);
+    }
+    search_image(scan, topic, frames, from);
     for (uint64_t chunk_no = frames->chunk_no + 1; recovered_chunk_find(topic, chunk_no) != NULL;
          chunk_no++) {
         struct frame_chunk place;
@@ -243,26 +277,12 @@ static int search_behind_gap(struct recovery_scan *scan, struct recovered_topic 
     return 0;
 }
 
-/* Does the place claim to be the frame expected, though it is none? Then frames may lie below what
- * it claims that were not looked for. */
-static bool gap_claims(const struct frame_scan *frames, int walk_end)
-{
-    return walk_end == WALK_GAP_IN_CHUNK &&
-           frame_scan_gap_end(frames) != frames->position + FRAME_ALIGNMENT;
-}
-
-static void conclude(struct recovery_scan *scan, struct recovered_topic *topic,
-                     const struct frame_scan *frames, bool claims)
+static void tail_found(struct recovered_topic *topic, const struct frame_scan *frames)
 {
     topic->tail = frames->whole;
-    topic->changed |= topic->gap_followed || claims ||
+    topic->changed |= topic->gap.behind.any || topic->gap.claimed ||
                       topic->tail.position != topic->durable.position ||
                       frames->position != topic->tail.position;
-    const uint64_t tail_chunk = chunk_number(topic->tail.position, scan->chunk_bytes);
-    if (!is_system(topic) && recovered_chunks_cut(topic, tail_chunk + 1)) {
-        topic->void_from = tail_chunk + 1;
-        topic->changed = true;
-    }
     if (topic->cursor.position > topic->tail.position) {
         topic->cursor = topic->tail;
         topic->changed = true;
@@ -281,28 +301,50 @@ int recovery_scan_topic(struct recovery_scan *scan, struct recovered_topic *topi
     }
     struct frame_scan frames;
     frame_scan_init(&frames, scan->chunk_bytes, topic->durable, topic->floors, topic->floors_count);
+    frames.salt_end = scan->salt_end;
     do {
         result = walk_chunk(scan, topic, &frames, frame_fn, context);
     } while (result == 0);
     if (result < 0) {
         return result;
     }
-    /* Looked at now: the search reads other images. */
-    const bool claims = gap_claims(&frames, result);
-    if (result != WALK_UNASSIGNED) {
-        result = search_behind_gap(scan, topic, &frames, result);
-        if (result != 0) {
-            return result;
-        }
+    result = result == WALK_UNASSIGNED ? 0 : gap_examine(scan, topic, &frames, result);
+    if (result != 0) {
+        return result;
     }
-    conclude(scan, topic, &frames, claims);
+    tail_found(topic, &frames);
     return 0;
 }
 
-int recovery_judge(struct recovery_scan *scan, const struct recovered_topic *topic)
+static int judge(struct recovery_scan *scan, const struct recovered_topic *topic)
 {
-    if (!topic->gap_followed || topic->gap_sync == scan->recovery->last_sync) {
-        return 0;
+    const uint16_t last_sync = scan->recovery->last_sync;
+    const struct recovered_gap *gap = &topic->gap;
+    const bool claim_old = gap->claimed && (int16_t)(gap->claim_sync - last_sync) < 0;
+    if (gap->behind.any && gap->behind.sync != last_sync) {
+        return recovery_refuse(scan, topic, gap->position, "entries that were durable follow it");
     }
-    return recovery_refuse(scan, topic, topic->gap_position, "entries that were durable follow it");
+    if (claim_old && gap->hidden.any && gap->hidden.sync != last_sync) {
+        return recovery_refuse(scan, topic, gap->position,
+                               "entries that were durable lie where one entry claims to be");
+    }
+    if (claim_old && gap->claim_whole) {
+        return recovery_refuse(scan, topic, gap->position,
+                               "an entry that was durable does not match its checksum");
+    }
+    return 0;
+}
+
+int recovery_conclude(struct recovery_scan *scan, struct recovered_topic *topic)
+{
+    const int result = judge(scan, topic);
+    if (result != 0) {
+        return result;
+    }
+    const uint64_t tail_chunk = chunk_number(topic->tail.position, scan->chunk_bytes);
+    if (recovered_chunks_cut(topic, tail_chunk + 1)) {
+        topic->void_from = tail_chunk + 1;
+        topic->changed = true;
+    }
+    return 0;
 }

@@ -1,8 +1,8 @@
 /*
  * Recovery's scan: one topic's log from its durable place to its tail, read from disk.
  * Runs on:    as recovery.h, whose part this is.
- * Invariants: afterwards tail, last_time_ns, void_from and changed of the topic are set, its chunks
- *             behind the tail are gone, and what lies behind a gap is noted for recovery_judge().
+ * Invariants: after the scan the tail is known, and what lies in and behind a gap is noted for
+ *             recovery_conclude(); after that the topic is as the caller of recovery_run() gets it.
  * Trust:      as recovery.h.
  */
 #ifndef TUSK_BROKER_RECOVERY_SCAN_H
@@ -19,7 +19,8 @@ struct recovery_scan {
     const struct segment_set *segments;
     struct io *io;
     uint64_t chunk_bytes;
-    uint8_t *image; /* of one chunk */
+    uint32_t salt_end; /* salts below it may have been used */
+    uint8_t *image;    /* of one chunk */
     struct fault *fault;
 };
 
@@ -30,8 +31,9 @@ typedef int (*recovery_frame_fn)(void *context, const struct frame_view *frame);
 int recovery_scan_topic(struct recovery_scan *scan, struct recovered_topic *topic,
                         recovery_frame_fn frame_fn, void *context);
 
-/* After all scans, when the last sync is known: is a gap corruption? 0 or -EBADMSG. */
-int recovery_judge(struct recovery_scan *scan, const struct recovered_topic *topic);
+/* After all scans, when the last sync is known: is a gap corruption? 0 or -EBADMSG. Then takes the
+ * chunks behind the tail away. */
+int recovery_conclude(struct recovery_scan *scan, struct recovered_topic *topic);
 
 /* Can the slot hold that chunk? */
 bool recovery_slot_exists(const struct recovery_scan *scan, uint32_t slot, uint64_t chunk_no);

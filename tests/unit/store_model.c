@@ -558,14 +558,70 @@ void model_free_all(struct model *model)
     free(model);
 }
 
-uint8_t *model_disk_bytes(struct model *model, unsigned number, uint64_t position)
+uint8_t *model_disk_bytes(struct model *model, struct memory_disk *disk, unsigned number,
+                          uint64_t position)
 {
     const uint64_t chunk_no = chunk_number(position, MODEL_CHUNK);
     const struct model_chunk *chunk = chunk_find(&model->topics[number], chunk_no);
-    struct memory_node *file =
-        memory_disk_find(model->disk, slot_path(&model->segments, chunk->slot).text);
+    ensure(chunk != NULL);
+    const struct memory_node *file =
+        memory_disk_find(disk, slot_path(&model->segments, chunk->slot).text);
+    ensure(file != NULL);
     return file->bytes + slot_offset(&model->segments, chunk->slot) + position -
            chunk_start(chunk_no, MODEL_CHUNK);
+}
+
+uint64_t model_frame_start(struct model *model, unsigned number, uint64_t position)
+{
+    const uint64_t chunk_no = chunk_number(position, MODEL_CHUNK);
+    const struct model_chunk *chunk = chunk_find(&model->topics[number], chunk_no);
+    ensure(chunk != NULL);
+    const uint64_t start = chunk_start(chunk_no, MODEL_CHUNK);
+    uint64_t at = CHUNK_HEADER_BYTES;
+    if (position - start < at) {
+        return start;
+    }
+    while (at + FRAME_HEADER_BYTES <= chunk_size(chunk_no, MODEL_CHUNK)) {
+        const struct frame_header *frame = (const struct frame_header *)(chunk->image + at);
+        if (position - start < at + frame_bytes(frame->size)) {
+            break;
+        }
+        at += frame_bytes(frame->size);
+    }
+    return start + at;
+}
+
+bool model_covers(struct model *model, unsigned number, uint64_t position)
+{
+    const uint64_t start = model_frame_start(model, number, position);
+    const uint64_t chunk_no = chunk_number(position, MODEL_CHUNK);
+    const uint64_t chunk_begin = chunk_start(chunk_no, MODEL_CHUNK);
+    if (start == chunk_begin) {
+        return true; /* the chunk's header */
+    }
+    if (chunk_start(chunk_no + 1, MODEL_CHUNK) - start < FRAME_HEADER_BYTES) {
+        return false;
+    }
+    const struct model_chunk *chunk = chunk_find(&model->topics[number], chunk_no);
+    ensure(chunk != NULL);
+    const struct frame_header *frame =
+        (const struct frame_header *)(chunk->image + (start - chunk_begin));
+    const uint64_t covered = frame->flags & FRAME_PAD ? 0 : frame->size;
+    return position < start + FRAME_HEADER_BYTES + covered;
+}
+
+int model_verify(struct model *model, struct memory_disk *disk, unsigned number, uint64_t position,
+                 uint64_t upto)
+{
+    const struct model_topic *topic = &model->topics[number];
+    const uint64_t chunk_no = chunk_number(position, MODEL_CHUNK);
+    const struct model_chunk *chunk = chunk_find(&model->topics[number], chunk_no);
+    ensure(chunk != NULL);
+    const uint64_t end = chunk_start(chunk_no + 1, MODEL_CHUNK);
+    const uint8_t *image =
+        model_disk_bytes(model, disk, number, chunk_start(chunk_no, MODEL_CHUNK));
+    return frame_scan_verify(image, MODEL_CHUNK, topic->id, chunk_no, chunk->generation,
+                             upto < end ? upto : end);
 }
 
 /* The start, and what must be found. */
@@ -798,6 +854,17 @@ struct model *model_power_loss(const struct model *model, uint64_t seed, enum me
     }
     memory_disk_power_off(copy->disk, loss);
     return copy;
+}
+
+int model_recover(struct model *model)
+{
+    const int result = store_recover(model);
+    io_memory_kill(model->io);
+    for (uint32_t i = 0; i < model->segments.count; i++) {
+        model->segments.segments[i]->file = NULL;
+    }
+    segment_set_close(&model->segments);
+    return result;
 }
 
 int model_start(struct model *model)

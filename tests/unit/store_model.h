@@ -135,7 +135,19 @@ void model_kill(struct model *model);
 void model_stop(struct model *model);
 void model_free_all(struct model *model);
 
-/* Where a position of a topic lies: in which file's bytes. */
-uint8_t *model_disk_bytes(struct model *model, unsigned number, uint64_t position);
+/* Recovery alone, on the disk as it is: its result is in model->recovery, everything is closed. Takes
+ * a model_power_loss() of the model that is looked at with the functions below. */
+int model_recover(struct model *model);
+
+/* Of a running model: where a position of a topic lies on a disk, its own or a copy. */
+uint8_t *model_disk_bytes(struct model *model, struct memory_disk *disk, unsigned number,
+                          uint64_t position);
+/* Where the frame that holds a position begins; the chunk's start, if it is in its header. */
+uint64_t model_frame_start(struct model *model, unsigned number, uint64_t position);
+/* Is the byte at a position of a topic covered by a checksum? */
+bool model_covers(struct model *model, unsigned number, uint64_t position);
+/* Is the chunk of a position intact on a disk, below `upto`? 0 or -EBADMSG. */
+int model_verify(struct model *model, struct memory_disk *disk, unsigned number, uint64_t position,
+                 uint64_t upto);
 
 #endif

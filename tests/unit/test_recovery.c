@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "broker/io_memory.h"
+#include "shm/ensure.h"
 #include "tests/unit/store_model.h"
 
 static void started(struct model *model)
@@ -192,4 +193,130 @@ Test(recovery, random_lives_and_power_losses_lose_nothing_durable, .timeout = 10
     for (uint64_t seed = 1; seed <= 30; seed++) {
         live_and_crash(seed, 12, 3);
     }
+}
+
+/* Three topics with entries of every kind, synced several times; the last sync is the last thing
+ * that happened. safe[] is what was durable before it. */
+static struct model *store_to_damage(struct record_place *safe)
+{
+    struct model *model = model_new(1);
+    started(model);
+    for (unsigned round = 0; round < 4; round++) {
+        for (unsigned number = 1; number < MODEL_TOPICS; number++) {
+            model_append(model, number, 100);
+            model_append(model, number, 700 * number);
+            model_batch(model, number, 3, 40);
+            model_append(model, number, 0);
+        }
+        model_cursor(model, 1 + round % 3);
+        if (round == 1) {
+            model_mark(model, 1);
+        }
+        model_flush(model);
+        for (unsigned number = 0; number < MODEL_TOPICS && round == 2; number++) {
+            safe[number] = model->topics[number].durable;
+        }
+    }
+    return model;
+}
+
+static const struct recovered_topic *found_topic(const struct model *damaged,
+                                                 const struct model *model, unsigned number)
+{
+    if (number == 0) {
+        return &damaged->recovery.system;
+    }
+    for (uint32_t i = 0; i < damaged->recovery.topics_count; i++) {
+        if (damaged->recovery.topics[i].id == model->topics[number].id) {
+            return &damaged->recovery.topics[i];
+        }
+    }
+    return NULL;
+}
+
+struct damage_counts {
+    int refused;
+    int cut;      /* within the last sync */
+    int detected; /* when the chunk is read */
+    int harmless;
+};
+
+/*
+ * What the rules let pass: the last frame that an older sync covered, if its own header is what is
+ * damaged, so that nothing tells that it was not of the last sync.
+ */
+static bool is_last_header(struct model *model, unsigned number, uint64_t position,
+                           struct record_place safe)
+{
+    const uint64_t start = model_frame_start(model, number, position);
+    return model_frame_start(model, number, safe.position - 1) == start &&
+           position < start + FRAME_HEADER_BYTES;
+}
+
+/* The disk of `damaged` has the byte at a position of a topic damaged. */
+static void check_damage(struct model *damaged, struct model *model, unsigned number,
+                         uint64_t position, const struct record_place *safe,
+                         struct damage_counts *counts)
+{
+    const bool covered = model_covers(model, number, position);
+    const int result = model_recover(damaged);
+    if (result != 0) {
+        cr_assert_eq(result, -EBADMSG, "%s", damaged->fault.text);
+        cr_assert_not_null(strstr(damaged->fault.text, ".seg is damaged at offset "), "%s",
+                           damaged->fault.text);
+        cr_assert(covered, "position %d of topic %u: %s", (int)position, number,
+                  damaged->fault.text);
+        counts->refused++;
+        return;
+    }
+    const struct recovered_topic *found = found_topic(damaged, model, number);
+    ensure(found != NULL);
+    if (!covered) {
+        cr_assert_eq(found->tail.position, model->topics[number].tail.position);
+        counts->harmless++;
+    } else if (position >= found->tail.position ||
+               found->tail.position < model->topics[number].tail.position) {
+        cr_assert(found->tail.position >= safe[number].position ||
+                      is_last_header(model, number, position, safe[number]),
+                  "durable entries of topic %u were cut off at %d, damaged at %d", number,
+                  (int)found->tail.position, (int)position);
+        counts->cut++;
+    } else {
+        cr_assert_neq(number, 0, "a damaged record at %d was applied", (int)position);
+        cr_assert_eq(model_verify(model, damaged->disk, number, position, found->tail.position),
+                     -EBADMSG);
+        counts->detected++;
+    }
+    recovery_free(&damaged->recovery);
+}
+
+static void damage_all(unsigned char mask, struct damage_counts *counts)
+{
+    struct record_place safe[MODEL_TOPICS];
+    struct model *model = store_to_damage(safe);
+    struct model *damaged = model_power_loss(model, 1, LOSE_UNSYNCED);
+    for (unsigned number = 0; number < MODEL_TOPICS; number++) {
+        for (uint64_t position = 0; position < model->topics[number].tail.position; position++) {
+            uint8_t *byte = model_disk_bytes(model, damaged->disk, number, position);
+            const uint8_t before = *byte;
+            *byte = mask != 0 ? before ^ mask : (uint8_t)(before == 0 ? 0xff : 0);
+            check_damage(damaged, model, number, position, safe, counts);
+            *byte = before;
+        }
+    }
+    model_free_all(damaged);
+    gone(model);
+}
+
+Test(recovery, every_damaged_byte_is_refused_detected_or_of_the_last_sync, .timeout = 100)
+{
+    struct damage_counts counts = {0};
+    damage_all(0x01, &counts);
+    damage_all(0x80, &counts);
+    damage_all(0, &counts);
+    cr_log_info("refused %d, cut %d, detected %d, harmless %d", counts.refused, counts.cut,
+                counts.detected, counts.harmless);
+    cr_assert_gt(counts.refused, 100);
+    cr_assert_gt(counts.detected, 100);
+    cr_assert_gt(counts.harmless, 100);
 }
