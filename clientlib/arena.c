@@ -80,26 +80,36 @@ int arena_open(struct tusk *tusk)
     return error;
 }
 
-struct atom *pin_word_take(struct arena *arena)
+static struct atom *word_take(struct arena *arena)
 {
-    struct atom *word = NULL;
-    pthread_mutex_lock(&arena->lock);
-    for (unsigned i = 0; i < PINS_MAX / WORD_BITS && word == NULL; i++) {
+    for (unsigned i = 0; i < PINS_MAX / WORD_BITS; i++) {
         const uint64_t free_bits = ~arena->words_taken[i];
         if (free_bits != 0) {
             const unsigned bit = (unsigned)__builtin_ctzll(free_bits);
             arena->words_taken[i] |= UINT64_C(1) << bit;
-            word = &arena->pins->pin[i * WORD_BITS + bit];
+            return &arena->pins->pin[i * WORD_BITS + bit];
         }
     }
-    pthread_mutex_unlock(&arena->lock);
-    return word;
+    return NULL;
 }
 
-void pin_word_give(struct arena *arena, struct atom *word)
+uint32_t pin_words_take(struct arena *arena, struct atom **words, uint32_t count)
 {
-    const uint64_t index = (uint64_t)(word - arena->pins->pin);
+    uint32_t taken = 0;
     pthread_mutex_lock(&arena->lock);
-    arena->words_taken[index / WORD_BITS] &= ~(UINT64_C(1) << index % WORD_BITS);
+    while (taken < count && (words[taken] = word_take(arena)) != NULL) {
+        taken++;
+    }
+    pthread_mutex_unlock(&arena->lock);
+    return taken;
+}
+
+void pin_words_give(struct arena *arena, struct atom *const *words, uint32_t count)
+{
+    pthread_mutex_lock(&arena->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint64_t index = (uint64_t)(words[i] - arena->pins->pin);
+        arena->words_taken[index / WORD_BITS] &= ~(UINT64_C(1) << index % WORD_BITS);
+    }
     pthread_mutex_unlock(&arena->lock);
 }

@@ -2,7 +2,7 @@
  * Arena: this process's read-only view of the chunk images, and its pins on them.
  * Runs on:    any thread; the lock is for opening and for the bitmap, not for reading.
  * Invariants: mapped at the first read and never before, since mapping costs time and page tables;
- *             each pin word has one owner between pin_word_take() and pin_word_give().
+ *             each pin word has one owner between pin_words_take() and pin_words_give().
  * Trust:      units that the broker names are checked against the size of the arena.
  * fork:       the pins' mapping is not inherited: a child must not move its parent's pins.
  * Not here:   what a pinned image contains (chunk_view.h).
@@ -39,10 +39,10 @@ void arena_deinit(struct arena *arena, bool forked);
 /* Maps arena and pins unless that has been done. 0 or -errno. */
 int arena_open(struct tusk *tusk);
 
-/* A pin word for one reader; NULL: all are in use. */
-struct atom *pin_word_take(struct arena *arena);
+/* Up to `count` pin words; returns how many: fewer when the others are in use. */
+uint32_t pin_words_take(struct arena *arena, struct atom **words, uint32_t count);
 
-/* Gives a word back, which pins nothing any more. */
-void pin_word_give(struct arena *arena, struct atom *word);
+/* Gives words back, which pin nothing any more. */
+void pin_words_give(struct arena *arena, struct atom *const *words, uint32_t count);
 
 #endif

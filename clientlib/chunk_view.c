@@ -20,12 +20,26 @@ static struct atom *stamp_of(const struct chunk_view *view, uint32_t unit)
     return directory_stamp(view->topic->tusk->directory, unit);
 }
 
-static void hold_release(const struct chunk_view *view, const struct chunk_hold *hold,
+static void spare_add(struct chunk_view *view, struct atom *word)
+{
+    view->spares[view->spare_count++] = word; /* with the holds they are never more than MAX */
+}
+
+void chunk_view_spares_give(struct chunk_view *view)
+{
+    if (view->spare_count > 0 && !handle_forked(view->topic->tusk)) {
+        pin_words_give(&view->topic->tusk->arena, view->spares, view->spare_count);
+    }
+    view->spare_count = 0;
+}
+
+/* Unpins; the word becomes a spare one. */
+static void hold_release(struct chunk_view *view, const struct chunk_hold *hold,
                          struct client_lane *lane)
 {
     struct tusk *tusk = view->topic->tusk;
     pin_release(hold->pin);
-    pin_word_give(&tusk->arena, hold->pin);
+    spare_add(view, hold->pin);
     if (lane != NULL) {
         wake_fence_client(lane->client_fences);                      /* [W2] */
         if (atom_load_relaxed(&tusk->directory->arena_short) != 0) { /* ordered by [W2] */
@@ -40,6 +54,7 @@ void chunk_view_release(struct chunk_view *view, struct client_lane *lane)
     for (uint32_t i = 0; i < view->count && !handle_forked(view->topic->tusk); i++) {
         hold_release(view, &view->holds[i], lane);
     }
+    chunk_view_spares_give(view);
     view->count = 0;
     view->image = NULL;
 }
@@ -53,6 +68,7 @@ void chunk_view_trim(struct chunk_view *view, struct client_lane *lane)
     for (uint32_t i = 0; i + 1 < view->count; i++) {
         hold_release(view, &view->holds[i], lane);
     }
+    chunk_view_spares_give(view);
     view->holds[0] = *chunk_view_hold(view);
     view->holds[0].used = false;
     view->count = 1;
@@ -150,6 +166,15 @@ static int fetch_take(const struct chunk_view *view, struct client_lane *lane, u
     return 0;
 }
 
+static struct atom *spare_take(struct chunk_view *view)
+{
+    struct atom *word;
+    if (view->spare_count > 0) {
+        return view->spares[--view->spare_count];
+    }
+    return pin_words_take(&view->topic->tusk->arena, &word, 1) == 1 ? word : NULL;
+}
+
 /* A hold with a pin word for a chunk to come. 0, CHUNK_VIEW_FULL or an error. */
 static int hold_new(struct chunk_view *view, struct client_lane *lane, struct chunk_hold *hold)
 {
@@ -162,11 +187,27 @@ static int hold_new(struct chunk_view *view, struct client_lane *lane, struct ch
     if (view->count == CHUNK_HOLDS_MAX) {
         return CHUNK_VIEW_FULL;
     }
-    *hold = (struct chunk_hold){.pin = pin_word_take(&tusk->arena)};
+    *hold = (struct chunk_hold){.pin = spare_take(view)};
     if (hold->pin == NULL) {
         return view->count > 0 ? CHUNK_VIEW_FULL : -ENOMEM;
     }
     return 0;
+}
+
+int chunk_view_reserve(struct chunk_view *view, uint32_t wanted, uint32_t *chunks)
+{
+    const int error = arena_open(view->topic->tusk);
+    if (error != 0) {
+        return error;
+    }
+    const uint32_t limit = wanted < CHUNK_HOLDS_MAX ? wanted : CHUNK_HOLDS_MAX;
+    const uint32_t have = view->count + view->spare_count;
+    if (have < limit) {
+        view->spare_count += pin_words_take(&view->topic->tusk->arena,
+                                            view->spares + view->spare_count, limit - have);
+    }
+    *chunks = view->count + view->spare_count;
+    return *chunks > 0 ? 0 : -ENOMEM;
 }
 
 static int view_fetch(struct chunk_view *view, struct client_lane *lane, struct chunk_hold *hold,
@@ -201,7 +242,7 @@ int chunk_view_find(struct chunk_view *view, struct client_lane *lane, unsigned 
     }
     error = view_fetch(view, lane, &hold, by, arg, expiry);
     if (error != 0) {
-        pin_word_give(&view->topic->tusk->arena, hold.pin);
+        spare_add(view, hold.pin);
     }
     return error;
 }
@@ -226,7 +267,7 @@ int chunk_view_enter_mapped(struct chunk_view *view, struct client_lane *lane, u
         return error;
     }
     if (!mapped_take(view, &hold, chunk_no)) {
-        pin_word_give(&view->topic->tusk->arena, hold.pin);
+        spare_add(view, hold.pin);
         return CHUNK_VIEW_ABSENT;
     }
     view_show(view, &hold, chunk_no);

@@ -41,6 +41,8 @@ struct chunk_view {
     const struct tusk_topic *topic;
     struct chunk_hold holds[CHUNK_HOLDS_MAX];
     uint32_t count;
+    struct atom *spares[CHUNK_HOLDS_MAX]; /* pin words that pin nothing now */
+    uint32_t spare_count;
 
     const unsigned char *image; /* of the current chunk; NULL: there is none */
     uint64_t chunk_no;
@@ -60,6 +62,11 @@ int chunk_view_enter_mapped(struct chunk_view *view, struct client_lane *lane, u
 /* Makes the chunk current in which to look for a seq or a time (SUBMIT_BY_SEQ, SUBMIT_BY_TIME). */
 int chunk_view_find(struct chunk_view *view, struct client_lane *lane, unsigned by, uint64_t arg,
                     struct expiry expiry);
+
+/* Sets pin words aside for so many chunks in all; *chunks: how many there are words for, at least 1.
+ * 0, -ENOMEM or as arena_open(). Kept until chunk_view_spares_give(). */
+int chunk_view_reserve(struct chunk_view *view, uint32_t wanted, uint32_t *chunks);
+void chunk_view_spares_give(struct chunk_view *view);
 
 /* Lets go of all but the current chunk, in which no entry is valid any more either. */
 void chunk_view_trim(struct chunk_view *view, struct client_lane *lane);

@@ -74,7 +74,9 @@ struct client_lane {
     uint64_t reserved_bytes;
 
     /* Completing. */
-    uint64_t drained; /* completions taken from the CQ */
+    uint64_t drained;    /* completions taken from the CQ */
+    uint64_t reaped;     /* ... that the engine knows to be taken; less while one is held back */
+    uint32_t held_count; /* ops that hold theirs back */
     struct lane_op *ops;
     struct lane_op *ops_free;
     uint32_t ops_used;          /* those below this index have been used */

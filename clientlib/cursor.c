@@ -118,10 +118,11 @@ static unsigned cursor_consistency(const struct tusk *tusk, uint32_t *persist_ev
 static int claim_submit(struct topic_cursor *cursor, const struct cursor_read *read,
                         struct lane_op **op)
 {
-    struct claim_request_shm body = {
-        .entries_max = (uint32_t)read->max_entries,
-        .chunks_max = CHUNK_HOLDS_MAX,
-    };
+    struct claim_request_shm body = {.entries_max = (uint32_t)read->max_entries};
+    const int error = chunk_view_reserve(&cursor->walk.view, body.entries_max, &body.chunks_max);
+    if (error != 0) {
+        return error;
+    }
     unsigned flags = cursor_consistency(cursor->lane->tusk, &body.persist_every);
     if (!read->checkpoint) {
         flags = SUBMIT_PEEK;
@@ -131,67 +132,64 @@ static int claim_submit(struct topic_cursor *cursor, const struct cursor_read *r
                                        .topic_word = cursor->topic->word,
                                        .arg = read->max_bytes,
                                        .body = &body,
-                                       .body_bytes = sizeof body};
+                                       .body_bytes = sizeof body,
+                                       .holds = true};
     return lane_op_submit(cursor->lane, &claim, read->expiry, true, op);
 }
 
-/* Waits for a claim's answer: *count entries from where the walk now is. 0; 1: it had been
- * canceled; or an error. */
+/* Waits for a claim's answer: *count entries from where the walk now is. A checkpointed claim is
+ * never canceled, since it may have been granted already: the next call goes on waiting for it. */
 static int claim_await(struct topic_cursor *cursor, const struct cursor_read *read,
                        struct lane_op *op, bool peeks, uint64_t *count)
 {
     struct client_lane *lane = cursor->lane;
     const int error = lane_op_await(lane, op, read->expiry, true);
+    cursor->claim = NULL;
+    if (error != 0 && peeks) {
+        lane_op_drop(lane, op);
+    } else if (error != 0) {
+        cursor->claim = op;
+    }
     if (error != 0) {
-        /* If it is granted all the same, the next call finds it. */
-        lane_op_cancel(lane, op, cursor->topic->word);
-        if (peeks) {
-            lane_op_drop(lane, op);
-        } else {
-            cursor->claim = op;
-        }
         return error;
     }
-    if (!peeks) {
-        cursor->claim = NULL;
-    }
-    const struct completion_shm result = lane_op_take(lane, op);
-    if (result.error == -ECANCELED) {
-        return 1;
-    }
-    if (result.error < 0) {
-        return result.error;
-    }
-    *count = (uint64_t)result.error;
-    if (*count > 0) {
+    const struct completion_shm result = op->result;
+    if (result.error > 0) {
+        cursor->holding = op;
+        *count = (uint64_t)result.error;
         walk_to_position(&cursor->walk, result.seq, result.value);
-    } else {
+        return 0;
+    }
+    (void)lane_op_take(lane, op);
+    *count = 0;
+    if (result.error == 0 && cursor->walk.seq != result.seq) {
         walk_to_seq(&cursor->walk, result.seq);
     }
-    return 0;
+    return result.error;
 }
 
 /* Entries from the cursor on. *count of them, where the walk is. 0 or an error. */
 static int cursor_claim(struct topic_cursor *cursor, const struct cursor_read *read,
                         uint64_t *count)
 {
-    int answer = 1;
     if (cursor->claim != NULL) {
-        answer = claim_await(cursor, read, cursor->claim, false, &cursor->granted);
+        uint32_t chunks;
+        const int unpinned = chunk_view_reserve(&cursor->walk.view, CHUNK_HOLDS_MAX, &chunks);
+        if (unpinned != 0) {
+            return unpinned;
+        }
+        const int answer = claim_await(cursor, read, cursor->claim, false, &cursor->granted);
         *count = cursor->granted;
-        if (answer < 0 || (answer == 0 && *count > 0)) {
+        if (answer < 0 || *count > 0) {
             return answer;
         }
-        answer = 1;
     }
-    while (answer == 1) {
-        struct lane_op *op;
-        const int error = claim_submit(cursor, read, &op);
-        if (error != 0) {
-            return error;
-        }
-        answer = claim_await(cursor, read, op, !read->checkpoint, count);
+    struct lane_op *op;
+    const int error = claim_submit(cursor, read, &op);
+    if (error != 0) {
+        return error;
     }
+    const int answer = claim_await(cursor, read, op, !read->checkpoint, count);
     if (answer == 0 && read->checkpoint) {
         cursor->granted = *count;
     }
@@ -266,6 +264,11 @@ static int cursor_read(struct topic_cursor *cursor, const struct cursor_read *re
     const uint64_t seq = cursor->walk.seq;
     const uint64_t position = cursor->walk.position;
     const int given = cursor_give(cursor, read, count);
+    if (cursor->holding != NULL) {
+        (void)lane_op_take(cursor->lane, cursor->holding);
+        cursor->holding = NULL;
+    }
+    chunk_view_spares_give(&cursor->walk.view);
     if (!read->checkpoint) {
         walk_to_position(&cursor->walk, seq, position);
     } else if (given > 0 && cursor->granted > 0) {

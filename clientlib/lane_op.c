@@ -20,8 +20,33 @@ int lane_ring(struct client_lane *lane)
     return wake_ring(lane->socket) == 0 ? 0 : handle_kill(lane->tusk);
 }
 
+/* Tells the engine which completions have been reaped: all that were drained, up to the first one
+ * that an op holds back. A lane that is half full of what nobody takes gives such holds up. */
+static void lane_reap(struct client_lane *lane)
+{
+    uint64_t head = lane->drained;
+    for (uint32_t i = 0; lane->held_count > 0 && i < lane->ops_used; i++) {
+        const uint64_t held_at = lane->ops[i].held_at;
+        if (held_at != 0 && held_at - 1 < head) {
+            head = held_at - 1;
+        }
+    }
+    if (lane->drained - head > lane->map.cq_slots / 2) {
+        head = lane->drained;
+    }
+    if (head > lane->reaped) {
+        lane->reaped = head;
+        lane_reap_to(&lane->map, head);
+    }
+}
+
 static void op_free(struct client_lane *lane, struct lane_op *op)
 {
+    if (op->held_at != 0) {
+        op->held_at = 0;
+        lane->held_count--;
+        lane_reap(lane);
+    }
     op->state = LANE_OP_FREE;
     op->next_free = lane->ops_free;
     lane->ops_free = op;
@@ -57,15 +82,21 @@ static struct lane_op *op_new(struct client_lane *lane)
     atom_store_relaxed(&op->dropped, 0); /* nobody else has it yet */
     op->pin = NULL;
     op->stamp = 0;
+    op->holds = false;
+    op->held_at = 0;
     op->target = lane->drained + lane_asyncs_due(lane) + 1;
     return op;
 }
 
-static void op_complete(struct client_lane *lane, struct lane_op *op,
-                        const struct completion_shm *completion)
+static void op_complete(struct client_lane *lane, struct lane_op *op, uint64_t index)
 {
+    const struct completion_shm *completion = lane_completion(&lane->map, index);
     lane->ops_pending--;
     op->result = *completion;
+    if (op->holds && completion->error > 0) {
+        op->held_at = index + 1;
+        lane->held_count++;
+    }
     if (op->pin != NULL && completion->error == 0) {
         const uint64_t unit = completion->seq;
         struct directory_shm *directory = lane->tusk->directory;
@@ -118,17 +149,18 @@ void lane_drain_to(struct client_lane *lane, uint64_t cq_tail)
             (void)handle_kill(lane->tusk);
             return;
         }
-        op_complete(lane, &lane->ops[slot], completion);
+        op_complete(lane, &lane->ops[slot], index);
     }
     lane->drained = cq_tail;
-    lane_reap_to(&lane->map, cq_tail);
+    lane_reap(lane);
 }
 
 int lane_op_claim(struct client_lane *lane, struct expiry expiry, bool interruptible,
                   struct lane_op **op)
 {
     struct idle idle = {0};
-    while (UNLIKELY(lane_asyncs_due(lane) + lane->ops_pending >= lane->map.cq_slots)) {
+    /* The engine takes nothing, not even what posts no completion, while no slot is free. */
+    while (UNLIKELY(lane_slots_used(lane) + 1 >= lane->map.cq_slots)) {
         const struct wake_on on = {.completions = lane->drained + 1,
                                    .interruptible = interruptible};
         const int error = idle_step(&idle, lane, &on, expiry);
@@ -182,6 +214,7 @@ int lane_op_submit(struct client_lane *lane, const struct lane_request *request,
     }
     (*op)->pin = request->pin;
     (*op)->reports = request->reports;
+    (*op)->holds = request->holds;
     error = request_publish(lane, request, request->flags, lane_op_user_data(lane, *op));
     if (error != 0) {
         lane_op_drop(lane, *op); /* the handle is dead; the slot goes with it */

@@ -36,6 +36,8 @@ struct lane_op {
     struct completion_shm result;
     struct atom *pin; /* FETCH: pins the chunk when it is done, before its completion is reaped */
     uint64_t stamp;   /* ... of the pinned image; 0: not pinned */
+    bool holds;       /* CLAIM: its completion is not reaped before the op is taken */
+    uint64_t held_at; /* the CQ index + 1 that is so held back; 0: none */
     struct lane_op *next_free;
 };
 
@@ -49,6 +51,7 @@ struct lane_request {
     size_t body_bytes;
     struct atom *pin; /* FETCH */
     bool reports;
+    bool holds; /* CLAIM */
 };
 
 /* Submits and returns the op. 0; -EBUSY: the thread holds a reservation; -ENOMEM: too many are
@@ -64,7 +67,7 @@ int lane_quiet_submit(struct client_lane *lane, const struct lane_request *reque
 int lane_op_await(struct client_lane *lane, struct lane_op *op, struct expiry expiry,
                   bool interruptible);
 
-/* The result of an op that is done; frees it. */
+/* The result of an op that is done; frees it, and lets the broker let go of what it held. */
 struct completion_shm lane_op_take(struct client_lane *lane, struct lane_op *op);
 
 /* Nobody waits for the op any more. The second is for other threads, under the handle's lock. */
@@ -105,6 +108,12 @@ static inline uint64_t lane_op_user_data(const struct client_lane *lane, const s
 static inline uint64_t lane_asyncs_due(const struct client_lane *lane)
 {
     return lane->asyncs_tail - lane->asyncs_done - lane->asyncs_local;
+}
+
+/* CQ slots that are not free for something new. */
+static inline uint64_t lane_slots_used(const struct client_lane *lane)
+{
+    return lane->drained - lane->reaped + lane_asyncs_due(lane) + lane->ops_pending;
 }
 
 static inline void lane_drain(struct client_lane *lane)

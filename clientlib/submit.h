@@ -26,7 +26,8 @@ int submit_room_check(struct client_lane *lane, uint64_t bytes, bool quiet);
 
 static inline bool submit_slot_free(const struct client_lane *lane)
 {
-    return lane->asyncs_tail - lane->asyncs_head + lane->ops_pending <
+    return lane->asyncs_tail - lane->asyncs_head + lane->ops_pending + lane->drained -
+               lane->reaped <
            lane->map.cq_slots - LANE_MARGIN_SLOTS;
 }
 

@@ -1,0 +1,329 @@
+/*
+ * How the client library finds its way through chunks: fragments, padding, eviction, batches,
+ * trimming, times, deletion; and that what it pins is not taken away.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/client_stage.h"
+
+static struct stage stage;
+static struct tusk *tusk;
+static struct tusk_topic *topic;
+
+static void begin(void)
+{
+    struct tusk_options options = TUSK_OPTIONS_INIT;
+    options.timeout_ms = 5000;
+    options.lane_bytes = 1 << 20;
+    stage_begin(&stage, false);
+    tusk = stage_connect(&stage, &options);
+    cr_assert_eq(tusk_topic_open(tusk, "t", NULL, &topic), 0);
+}
+
+static void end(void)
+{
+    tusk_disconnect(tusk);
+    stage_end(&stage);
+}
+
+TestSuite(read, .init = begin, .fini = end, .timeout = 30);
+
+static unsigned char payload[300000];
+
+/* Entry n: a size that walks through small, padded and fragmented ones, filled with its number. */
+static size_t entry_size(uint64_t n)
+{
+    static const size_t sizes[] = {0, 1, 64, 500, 3000, 20000, 17, 90000, 4000, 33};
+    return sizes[n % 10];
+}
+
+static void append_some(uint64_t first, uint64_t count)
+{
+    for (uint64_t n = first; n < first + count; n++) {
+        memset(payload, (int)(n % 251), entry_size(n));
+        uint64_t seq;
+        cr_assert_eq(tusk_append(topic, payload, entry_size(n), &seq), 0);
+        cr_assert_eq(seq, n);
+    }
+}
+
+static void expect_entry(const struct tusk_entry *entry, uint64_t n)
+{
+    cr_assert_eq(entry->seq, n);
+    cr_assert_eq(entry->size, entry_size(n));
+    cr_assert_not_null(entry->data);
+    const unsigned char *bytes = entry->data;
+    for (size_t i = 0; i < entry->size; i++) {
+        cr_assert_eq(bytes[i], n % 251);
+    }
+    cr_assert_eq(tusk_entry_check(topic, entry), 0);
+}
+
+static struct tusk_reader *reader_at(enum tusk_from from, uint64_t value)
+{
+    struct tusk_reader_options options = TUSK_READER_OPTIONS_INIT;
+    options.from = from;
+    options.from_value = value;
+    struct tusk_reader *reader;
+    cr_assert_eq(tusk_reader_open(topic, &options, &reader), 0);
+    return reader;
+}
+
+Test(read, every_entry_in_order_over_chunks)
+{
+    struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_entry entry;
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), 0);
+    append_some(0, 200);
+    for (uint64_t n = 0; n < 200; n++) {
+        cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
+        expect_entry(&entry, n);
+    }
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), 0);
+    cr_assert_eq(tusk_reader_next(reader, &entry, 20), -ETIMEDOUT);
+    tusk_reader_close(reader);
+}
+
+Test(read, from_any_seq_and_after_eviction)
+{
+    append_some(0, 150);
+    stage_evict(&stage, stage_topic(&stage, "t"));
+    struct tusk_reader *reader = reader_at(TUSK_FROM_SEQ, 149);
+    struct tusk_entry entry;
+    for (uint64_t n = 150; n-- > 0;) {
+        cr_assert_eq(tusk_reader_seek(reader, TUSK_FROM_SEQ, n), 0);
+        cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1, "seq %lu", n);
+        expect_entry(&entry, n);
+    }
+    cr_assert_gt(atomic_load(&stage.fetches), 0);
+    tusk_reader_close(reader);
+}
+
+Test(read, pinned_chunks_stay_and_go_with_the_next_call)
+{
+    append_some(0, 60);
+    struct stage_topic *log = stage_topic(&stage, "t");
+    struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_entry entries[60];
+    const int count = tusk_reader_batch(reader, SIZE_MAX, entries, 60, 0);
+    cr_assert_gt(count, 10);
+    cr_assert_gt(stage_evict(&stage, log), 1);
+    for (int i = 0; i < count; i++) {
+        expect_entry(&entries[i], (uint64_t)i);
+    }
+    uint64_t n = (uint64_t)count;
+    while (n < 60) {
+        const int more = tusk_reader_batch(reader, SIZE_MAX, entries, 60, 0);
+        cr_assert_gt(more, 0);
+        for (int i = 0; i < more; i++) {
+            expect_entry(&entries[i], n++);
+        }
+    }
+    tusk_reader_close(reader);
+    cr_assert_eq(stage_evict(&stage, log), 0);
+}
+
+Test(read, a_place_that_was_taken_back_is_noticed)
+{
+    append_some(0, 4);
+    struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_entry entry;
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
+    cr_assert_eq(tusk_entry_check(topic, &entry), 0);
+    struct stage_topic *log = stage_topic(&stage, "t");
+    chunk_stamp_set(directory_stamp(stage.directory, log->chunks[0].unit), 0);
+    cr_assert_eq(tusk_entry_check(topic, &entry), -ESTALE);
+    tusk_reader_close(reader);
+}
+
+Test(read, budgets)
+{
+    unsigned char hundred[100] = {0};
+    for (int i = 0; i < 20; i++) {
+        cr_assert_eq(tusk_append(topic, hundred, sizeof hundred, NULL), 0);
+    }
+    struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_entry entries[20];
+    cr_assert_eq(tusk_reader_batch(reader, 300, entries, 20, 0), 3);
+    cr_assert_eq(tusk_reader_batch(reader, 500, entries, 20, 0), 5);
+    cr_assert_eq(tusk_reader_batch(reader, 1, entries, 20, 0), 1);
+    cr_assert_eq(tusk_reader_batch(reader, 350, entries, 20, 0), 3);
+    cr_assert_eq(entries[2].seq, 11);
+    cr_assert_eq(tusk_reader_batch(reader, SIZE_MAX, entries, 5, 0), 5);
+    cr_assert_eq(tusk_reader_batch(reader, SIZE_MAX, entries, 20, 0), 3);
+    tusk_reader_close(reader);
+    cr_assert_eq(tusk_batch_read(topic, 300, true, entries, 20), 3);
+    cr_assert_eq(tusk_batch_read(topic, 1, false, entries, 20), 1);
+    cr_assert_eq(tusk_batch_read(topic, 350, false, entries, 20), 3);
+    cr_assert_eq(entries[0].seq, 3);
+    cr_assert_eq(tusk_batch_read(topic, SIZE_MAX, true, entries, 20), 17);
+    cr_assert_eq(tusk_batch_read(topic, SIZE_MAX, true, entries, 20), 0);
+    cr_assert_eq(tusk_batch_read(topic, 1, true, entries, 0), -EINVAL);
+}
+
+Test(read, cursor_peeks_and_moves_over_chunks)
+{
+    struct tusk_entry entry;
+    cr_assert_eq(tusk_read_next(topic, true, &entry), 0);
+    cr_assert_eq(tusk_read_next(topic, false, &entry), 0);
+    append_some(0, 120);
+    for (uint64_t n = 0; n < 120; n++) {
+        cr_assert_eq(tusk_read_next(topic, false, &entry), 1);
+        expect_entry(&entry, n);
+        cr_assert_eq(tusk_read_next(topic, false, &entry), 1);
+        expect_entry(&entry, n);
+        if (n % 7 == 0) {
+            stage_evict(&stage, stage_topic(&stage, "t"));
+        }
+        cr_assert_eq(tusk_read_next(topic, true, &entry), 1);
+        expect_entry(&entry, n);
+    }
+    cr_assert_eq(tusk_read_next(topic, true, &entry), 0);
+    append_some(120, 30);
+    struct tusk_entry entries[30];
+    uint64_t n = 120;
+    while (n < 150) {
+        const int count = tusk_batch_read(topic, SIZE_MAX, true, entries, 30);
+        cr_assert_gt(count, 0);
+        for (int i = 0; i < count; i++) {
+            expect_entry(&entries[i], n++);
+        }
+    }
+}
+
+static void *cursor_drain(void *arg)
+{
+    unsigned char *seen = arg;
+    struct tusk_entry entries[3];
+    int count;
+    while ((count = tusk_batch_read(topic, 5000, true, entries, 3)) > 0) {
+        for (int i = 0; i < count; i++) {
+            expect_entry(&entries[i], entries[i].seq);
+            __atomic_fetch_add(&seen[entries[i].seq], 1, __ATOMIC_RELAXED);
+        }
+    }
+    cr_assert_eq(count, 0);
+    return NULL;
+}
+
+Test(read, threads_share_the_cursor_exactly)
+{
+    unsigned char seen[200] = {0};
+    append_some(0, 200);
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        cr_assert_eq(pthread_create(&threads[i], NULL, cursor_drain, seen), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    for (int i = 0; i < 200; i++) {
+        cr_assert_eq(seen[i], 1);
+    }
+}
+
+Test(read, trimmed_positions)
+{
+    append_some(0, 50);
+    struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_reader *earliest = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_entry entry;
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
+    stage_trim(&stage, "t", 30);
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), -ENODATA);
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), -ENODATA, "stays there");
+    struct tusk_topic_stat stat = TUSK_TOPIC_STAT_INIT;
+    cr_assert_eq(tusk_topic_info(topic, &stat), 0);
+    cr_assert_eq(stat.first_seq, 30);
+    cr_assert_eq(tusk_reader_seek(reader, TUSK_FROM_SEQ, stat.first_seq), 0);
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
+    expect_entry(&entry, 30);
+    cr_assert_eq(tusk_reader_next(earliest, &entry, 0), 1);
+    expect_entry(&entry, 30);
+    tusk_reader_close(reader);
+    tusk_reader_close(earliest);
+}
+
+Test(read, from_a_time_and_from_the_latest)
+{
+    append_some(0, 40);
+    struct tusk_reader *all = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_reader *latest = reader_at(TUSK_FROM_LATEST, 0);
+    struct tusk_entry entry;
+    uint64_t times[40];
+    for (int n = 0; n < 40; n++) {
+        cr_assert_eq(tusk_reader_next(all, &entry, 0), 1);
+        times[n] = entry.time_ns;
+    }
+    for (uint64_t n = 0; n < 40; n += 13) {
+        struct tusk_reader *reader = reader_at(TUSK_FROM_TIME, times[n]);
+        cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
+        cr_assert_geq(entry.time_ns, times[n]);
+        cr_assert(entry.seq <= n && times[entry.seq] == times[n]);
+        tusk_reader_close(reader);
+    }
+    struct tusk_reader *later = reader_at(TUSK_FROM_TIME, times[39] + 1);
+    cr_assert_eq(tusk_reader_next(later, &entry, 0), 0);
+    cr_assert_eq(tusk_reader_next(latest, &entry, 0), 0);
+    append_some(40, 1);
+    cr_assert_eq(tusk_reader_next(later, &entry, 1000), 1);
+    expect_entry(&entry, 40);
+    cr_assert_eq(tusk_reader_next(latest, &entry, 1000), 1);
+    expect_entry(&entry, 40);
+    struct tusk_reader *ever = reader_at(TUSK_FROM_TIME, 0);
+    cr_assert_eq(tusk_reader_next(ever, &entry, 0), 1);
+    expect_entry(&entry, 0);
+    tusk_reader_close(all);
+    tusk_reader_close(latest);
+    tusk_reader_close(later);
+    tusk_reader_close(ever);
+}
+
+Test(read, deleted_topics)
+{
+    append_some(0, 3);
+    struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_entry entry;
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
+    cr_assert_eq(tusk_topic_delete(tusk, "t"), 0);
+    cr_assert_eq(tusk_topic_delete(tusk, "t"), -ENOENT);
+    cr_assert_eq(tusk_reader_next(reader, &entry, 100), -ESTALE);
+    cr_assert_eq(tusk_read_next(topic, true, &entry), -ESTALE);
+    cr_assert_eq(tusk_append(topic, "x", 1, NULL), -ESTALE);
+    tusk_topic_close(topic);
+    tusk_reader_close(reader);
+    cr_assert_eq(tusk_topic_open(tusk, "t", NULL, &topic), 0);
+    append_some(0, 3);
+}
+
+static void *append_soon(void *arg)
+{
+    const struct timespec pause = {.tv_nsec = 30 * 1000 * 1000};
+    nanosleep(&pause, NULL);
+    append_some(*(const uint64_t *)arg, 1);
+    return NULL;
+}
+
+Test(read, a_sleeping_reader_is_woken_holding_nothing)
+{
+    append_some(0, 1);
+    struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_entry entry;
+    uint64_t next = 1;
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, append_soon, &next), 0);
+    cr_assert_eq(tusk_reader_next(reader, &entry, 5000), 1);
+    expect_entry(&entry, 1);
+    pthread_join(thread, NULL);
+    cr_assert_eq(tusk_reader_next(reader, &entry, 10), -ETIMEDOUT);
+    cr_assert_eq(stage_evict(&stage, stage_topic(&stage, "t")), 0);
+    append_some(2, 1);
+    cr_assert_eq(tusk_reader_next(reader, &entry, 5000), 1);
+    expect_entry(&entry, 2);
+    tusk_reader_close(reader);
+}
