@@ -206,6 +206,9 @@ static void resources_retry(struct engine *engine)
     struct list stalled;
     store->freed = false;
     list_init(&stalled);
+    if (store->fenced != 0) {
+        pending_synced(store);
+    }
     while (!list_empty(&store->stalled)) {
         struct list_node *node = list_first(&store->stalled);
         list_remove(node);
@@ -250,6 +253,7 @@ static void tick(struct engine *engine)
     if (store->now_ns >= engine->tick_ns) {
         engine->tick_ns = store->now_ns + TICK_NS;
         segment_set_tick(&store->segments, store->now_ns);
+        lane_set_release_fetched(&engine->lanes);
     }
     if (store->now_ns >= engine->count_ns) {
         engine->count_ns = store->now_ns + COUNT_INTERVAL_NS;
@@ -301,6 +305,7 @@ static bool arena_short_tell(struct engine *engine)
     atom_store_relaxed(&engine->setup.directory->arena_short, wanted); /* ordered by [W1] */
     if (wanted) {
         wake_fence_engine(engine->lanes.membarrier); /* [W1] */
+        lane_set_release_fetched(&engine->lanes);
         engine->store.freed = true;
     }
     return wanted;

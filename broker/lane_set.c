@@ -197,6 +197,14 @@ bool lane_set_take(struct lane_set *set)
     return taken;
 }
 
+void lane_set_release_fetched(struct lane_set *set)
+{
+    list_each(node, &set->parked)
+    {
+        fetch_release(set->store, list_entry(node, struct lane, queue), false);
+    }
+}
+
 void lane_set_unblock(struct lane_set *set)
 {
     list_each(node, &set->blocked)

@@ -51,6 +51,10 @@ void lane_set_unblock(struct lane_set *set);
 /* Publishes what the pass has done to the clients concerned and wakes those who wait for it. */
 void lane_set_publish(struct lane_set *set);
 
+/* Lets go of the chunks that clients have reaped the completions for, also those of lanes that are
+ * parked and so have no turn. */
+void lane_set_release_fetched(struct lane_set *set);
+
 /* Parks active lanes that have been empty for idle_ns. */
 void lane_set_park(struct lane_set *set, uint64_t idle_ns);
 
