@@ -14,14 +14,14 @@
 
 enum { SCRATCH_PATH_BYTES = 128 };
 
-/* Make a directory on disk (under $TMPDIR or /tmp) and write its path. */
+/* Make a directory on disk (under $TMPDIR or /var/tmp) and write its path. */
 void scratch_on_disk(char path[SCRATCH_PATH_BYTES]);
 
 /* Make a directory on tmpfs (/dev/shm) and write its path. */
 void scratch_on_tmpfs(char path[SCRATCH_PATH_BYTES]);
 
-/* Mount a tmpfs of that many bytes in a new directory, or return 0 where mounting is not allowed.
- * The janitor takes it away. */
+/* Mount a tmpfs of that many bytes in a new directory, if need be as root of a user namespace that
+ * this process enters; return 0 where that isn't allowed either. It goes with the process. */
 int scratch_mount(char path[SCRATCH_PATH_BYTES], uint64_t bytes);
 
 /* What the files of a directory tree occupy, in bytes. */

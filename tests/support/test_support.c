@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -204,4 +205,31 @@ Test(support, what_a_process_holds_is_counted)
     (void)close(fd);
     check_is(process_count(getpid()).fds, before.fds);
     check(before.threads >= 1 && before.mappings > 3 && before.mapped_bytes > 4096);
+}
+
+/* As root and, in another user's process, in a namespace of its own. */
+static void mount_small(size_t index, void *arg)
+{
+    char path[SCRATCH_PATH_BYTES];
+    (void)arg;
+    if (index == 1 && getuid() == 0) {
+        check_ok(setgid(65534));
+        check_ok(setuid(65534));
+        check_ok(prctl(PR_SET_DUMPABLE, 1)); /* its /proc files are its own again */
+        check_ok(setenv("TMPDIR", "/var/tmp", 1));
+    }
+    if (!scratch_mount(path, 1U << 20)) {
+        return; /* a kernel that allows neither: the tests that need it are skipped */
+    }
+    char *data = calloc(1, 1U << 19);
+    char name[SCRATCH_PATH_BYTES + 16];
+    (void)snprintf(name, sizeof name, "%s/file", path);
+    scratch_write(name, data, 1U << 19);
+    check(scratch_disk_bytes(path) >= 1U << 19);
+    free(data);
+}
+
+Test(support, a_small_file_system_is_mounted_where_that_is_allowed)
+{
+    clients_run(2, mount_small, NULL);
 }
