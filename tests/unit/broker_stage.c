@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/support/deadline.h"
+
 char scratch[SCRATCH_PATH_BYTES];
 struct config config;
 struct log quiet_log;
@@ -70,7 +72,6 @@ void client_lane_open(int client, int fds[2])
     cr_assert_eq(answer.header.kind, CONTROL_LANE_OPENED);
 }
 
-/* The broker's counters, as a client sees them. */
 struct mapping directory_map(void)
 {
     union control_message answer;
@@ -82,6 +83,10 @@ struct mapping directory_map(void)
     close(fds[0]);
     close(fds[1]);
     close(client);
+    /* A figure may be behind what the client has already been told, but not for long. */
+    wait_until(counter_in(&mapping, COUNTER_SESSIONS_OPENED) == 1 &&
+                   counter_in(&mapping, COUNTER_SESSIONS) == 0,
+               ANSWER_MS);
     return mapping;
 }
 

@@ -34,7 +34,7 @@ int client_open_to(const struct config *to);
 /* A lane for it: memory and socket. */
 void client_lane_open(int client, int fds[2]);
 
-/* The broker's directory, as a client maps it, and a counter in it. */
+/* The directory of a broker just started, as a client maps it that is gone again; a counter in it. */
 struct mapping directory_map(void);
 uint64_t counter_in(const struct mapping *directory, enum counter counter);
 

@@ -135,6 +135,9 @@ Test(broker, error_of_the_last_flush_is_the_result_of_the_stop)
 
 Test(broker, its_threads_take_no_signals)
 {
+    sigset_t own;
+    sigemptyset(&own);
+    pthread_sigmask(SIG_SETMASK, &own, NULL);
     start();
     DIR *tasks = opendir("/proc/self/task");
     unsigned blocking = 0;
@@ -160,7 +163,6 @@ Test(broker, its_threads_take_no_signals)
     }
     closedir(tasks);
     cr_expect_eq(blocking, 1);
-    sigset_t own;
     pthread_sigmask(SIG_SETMASK, NULL, &own);
     cr_expect_not(sigismember(&own, SIGTERM));
     cr_assert_eq(broker_stop(broker), 0);

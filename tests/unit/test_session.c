@@ -7,12 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "broker/session.h"
@@ -187,6 +189,9 @@ Test(session, lane_is_given_back)
     const union control_message answer = answer_take(client, CONTROL_LANE_CLOSED, 77, NULL, 0);
     cr_expect_eq(answer.lane.lane_id, first.lane_id);
     cr_expect_eq(records_in_use(), 1);
+    const struct session *session = engine.client->session;
+    cr_expect_eq(session->lane_count, 1);
+    cr_expect_eq(session->sq_bytes, SQ_BYTES_MIN);
     cr_expect_eq(wake_drain(first.socket), -EPIPE);
     cr_expect_eq(wake_drain(second.socket), 0);
     client_lane_drop(&first);
@@ -288,12 +293,15 @@ Test(session, no_descriptors_left_is_an_answer)
         if (room > 0) {
             say(client, &open);
         }
+        if (room == 1) {
+            say(client, &pins);
+        }
         pump();
         cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
         if (room < 3) {
             error_take(client, 46, -EMFILE, "cannot make another lane");
         }
-        if (room == 0) {
+        if (room <= 1) {
             error_take(client, 47, -EMFILE, "pins file");
             cr_expect_not(pins_exist(engine.client->session_id));
         }
@@ -431,4 +439,23 @@ Test(session, everything_open_at_the_end_is_freed)
     client_lane_drop(&closing_lane);
     close(silent);
     close(client);
+}
+
+Test(session, end_is_the_end_although_a_forked_child_holds_the_socket)
+{
+    const int client = client_open();
+    const pid_t child = fork(); /* of the program that the broker is embedded in */
+    cr_assert_geq(child, 0);
+    if (child == 0) {
+        pause();
+    }
+    const union control_message wrong = lane_message(CONTROL_LANE_CLOSE, 57, 1);
+    say(client, &wrong);
+    pump();
+    error_take(client, 57, -EPROTO, "not an open lane");
+    cr_expect_eq(set.count, 0);
+    close(client);
+    cr_expect_eq(control_loop_step(&loop, 0), 0); /* hears nothing of it any more */
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
 }
