@@ -145,14 +145,14 @@ static uint64_t entry_size(const struct frame_header *frame)
     return size;
 }
 
-/* An entry ends at `at`: if that is in another chunk than before, it is the first place there where
- * an entry begins, which retention wants to know. */
-static void walk_note_place(struct pending *pending, const struct chunk *before)
+/* An entry ends, and the next one begins, at `at`: the first such place that is known in a chunk is
+ * where the topic can begin once the chunks before are given up. */
+static void walk_note_place(const struct pending *pending)
 {
     const struct claim *claim = &pending->claim;
-    const uint64_t number = chunk_number(claim->at, pending->store->chunk_bytes);
-    struct chunk *chunk = number == before->number ? NULL : topic_chunk(pending->topic, number);
-    if (chunk != NULL) {
+    struct chunk *chunk =
+        topic_chunk(pending->topic, chunk_number(claim->at, pending->store->chunk_bytes));
+    if (chunk != NULL && chunk->entry_position == 0) {
         chunk->entry_position = claim->at;
         chunk->entry_seq = claim->seq;
     }
@@ -178,7 +178,7 @@ static bool walk_frame(struct pending *pending, const struct chunk *chunk)
         claim->count++;
         claim->seq++;
         claim->position = claim->at;
-        walk_note_place(pending, chunk);
+        walk_note_place(pending);
     }
     return true;
 }
@@ -197,11 +197,11 @@ static void walk_cut(struct pending *pending)
     chunks_release(pending, claim->count == 0 ? 0 : keep);
 }
 
-static enum walk walk(struct pending *pending, uint32_t entries_max)
+static enum walk walk(struct pending *pending)
 {
     struct claim *claim = &pending->claim;
     const uint64_t limit = visible_seq(pending->store, pending->topic);
-    while (claim->seq < limit && claim->count < entries_max) {
+    while (claim->seq < limit && claim->count < claim->entries_max) {
         struct chunk *chunk;
         const enum walk step = walk_chunk(pending, &chunk);
         if (step != WALK_DONE) {
@@ -215,32 +215,37 @@ static enum walk walk(struct pending *pending, uint32_t entries_max)
     return WALK_DONE;
 }
 
-/* At-least-once: how many entries may be handed out before the cursor must be durable further on. */
-static uint32_t persist_room(const struct store *store, const struct topic *topic,
-                             const struct claim *claim)
+static uint64_t persist_every(const struct claim *claim)
 {
-    const uint64_t every = claim->persist_every == 0 ? 1 : claim->persist_every;
-    if (!cursor_is_persisted(store)) {
-        return claim->persist_every == 0 ? 1 : claim->persist_every;
-    }
-    const uint64_t ahead = topic->cursor.seq - topic->cursor.durable_seq;
-    return ahead >= every ? 0 : (uint32_t)(every - ahead);
+    return claim->persist_every == 0 ? 1 : claim->persist_every;
 }
 
-/* Hands the walked range out: the cursor moves. STORE_READY or STORE_WAIT. */
-static int claim_grant(struct pending *pending)
+/* Must the cursor's move be durable before the client may have the entries? Strictly-at-once: always;
+ * at-least-once {n}: where more than n entries would be repeated otherwise. */
+static bool claim_awaits_sync(const struct pending *pending)
+{
+    const struct cursor *cursor = &pending->topic->cursor;
+    const struct claim *claim = &pending->claim;
+    if (claim->count == 0 || claim_is(pending, SUBMIT_PEEK) ||
+        !cursor_is_persisted(pending->store)) {
+        return false;
+    }
+    return claim_is(pending, SUBMIT_STRICT) ||
+           claim->seq - cursor->durable_seq > persist_every(claim);
+}
+
+/* Hands the walked range out: the cursor moves. `now`: that must be recorded at once; else it is when
+ * half of persist_every is not. STORE_READY or STORE_WAIT. */
+static int claim_grant(struct pending *pending, bool now)
 {
     struct store *store = pending->store;
     struct topic *topic = pending->topic;
     const struct claim *claim = &pending->claim;
     struct cursor *cursor = &topic->cursor;
-    const bool strict = claim_is(pending, SUBMIT_STRICT);
-    const uint64_t every = claim->persist_every == 0 ? 1 : claim->persist_every;
-    const uint64_t unrecorded = claim->seq - cursor->recorded.seq;
-    if (strict || unrecorded >= (every + 1) / 2) {
-        const struct cursor before = *cursor;
-        cursor->seq = claim->seq;
-        cursor->position = claim->position;
+    const struct cursor before = *cursor;
+    cursor->seq = claim->seq;
+    cursor->position = claim->position;
+    if (now || claim->seq - cursor->recorded.seq >= (persist_every(claim) + 1) / 2) {
         const int outcome = cursor_record(store, topic);
         if (outcome != STORE_READY) {
             cursor->seq = before.seq;
@@ -251,8 +256,6 @@ static int claim_grant(struct pending *pending)
             flush_want(store);
         }
     }
-    cursor->seq = claim->seq;
-    cursor->position = claim->position;
     cursor_publish(topic);
     counter_add(&store->counters, COUNTER_ENTRIES_CONSUMED, claim->count);
     return STORE_READY;
@@ -271,8 +274,9 @@ static void claim_finish(struct pending *pending)
         .error = (int)claim->count,
         .value = claim->first_position,
     };
+    const bool wait = claim_awaits_sync(pending);
     if (claim->count > 0 && !claim_is(pending, SUBMIT_PEEK)) {
-        const int outcome = claim_grant(pending);
+        const int outcome = claim_grant(pending, wait);
         if (outcome == STORE_WAIT) {
             list_push_back(&store->stalled, &pending->queue);
             return;
@@ -283,8 +287,7 @@ static void claim_finish(struct pending *pending)
         }
     }
     list_remove(&pending->turn);
-    const bool strict = claim_is(pending, SUBMIT_STRICT) && !claim_is(pending, SUBMIT_PEEK);
-    if (strict && claim->count > 0 && cursor_is_persisted(store)) {
+    if (wait) {
         pending_await_sync(pending, topic->cursor.recorded.sync, result);
     } else {
         pending_complete(pending, result.seq, result.error, result.value);
@@ -310,20 +313,7 @@ static void claim_run(struct pending *pending)
     if (claim->first_position == 0) {
         walk_begin(pending);
     }
-    uint32_t entries_max = claim->entries_max;
-    if (!claim_is(pending, SUBMIT_STRICT) && !claim_is(pending, SUBMIT_PEEK)) {
-        const uint32_t room = persist_room(store, topic, claim);
-        if (room == 0 && visible_seq(store, topic) > topic->cursor.seq) {
-            if (topic->cursor.recorded.seq == topic->cursor.seq ||
-                cursor_record(store, topic) == STORE_READY) {
-                flush_want(store);
-            }
-            list_push_back(&store->stalled, &pending->queue);
-            return;
-        }
-        entries_max = entries_max < room ? entries_max : room;
-    }
-    if (walk(pending, entries_max) == WALK_DONE) {
+    if (walk(pending) == WALK_DONE) {
         claim_finish(pending);
     }
 }

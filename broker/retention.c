@@ -78,7 +78,7 @@ void retention_look(struct store *store, struct topic *topic)
     for (uint64_t number = first_kept(store, topic, topic->cursor.position);
          number > topic->first_chunk; number--) {
         const struct chunk *chunk = topic_chunk(topic, number);
-        if (chunk->entry_position != 0) {
+        if (chunk->entry_position != 0 && chunk->entry_position <= topic->cursor.position) {
             const struct record_place place = {.position = chunk->entry_position,
                                                .seq = chunk->entry_seq};
             (void)give_up(store, topic, place); /* not now: the next look does it */

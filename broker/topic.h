@@ -32,7 +32,7 @@ struct chunk {
     uint64_t generation;
     uint64_t base_seq; /* of its first unit, or a lower bound of it unless base_exact */
     uint64_t base_time_ns;
-    uint64_t entry_position; /* of the first entry that begins in it; 0: not known */
+    uint64_t entry_position; /* of an entry that begins in it and was claimed; 0: none is known */
     uint64_t entry_seq;
     uint64_t written; /* the image is on disk (not: durable) up to this position */
     uint32_t slot;
