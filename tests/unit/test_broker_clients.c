@@ -24,6 +24,7 @@ enum {
     STORM_THREADS = 4,
     STORM_CONNECTS = 4000,
     SESSIONS = 1000,
+    CHILD_SECONDS = 120, /* no child outlives a test that fails for longer */
     FDS_PER_SESSION = 8, /* of both sides, with room to spare */
 };
 
@@ -47,11 +48,13 @@ Test(broker_clients, dead_client_is_noticed_although_its_child_holds_its_sockets
         }
         const pid_t child = fork(); /* inherits everything */
         if (child == 0) {
+            alarm(CHILD_SECONDS);
             pause();
         }
         if (write(said[1], &child, sizeof child) != sizeof child) {
             _exit(1);
         }
+        alarm(CHILD_SECONDS);
         pause();
     }
     pid_t child;

@@ -16,7 +16,7 @@
 #include "tests/support/process.h"
 #include "tests/support/scratch.h"
 
-enum { WAIT_MS = 10000 };
+enum { WAIT_MS = 10000, CHILD_SECONDS = 60 /* no child outlives a test that fails for longer */ };
 
 static char path[SCRATCH_PATH_BYTES + 16];
 
@@ -77,6 +77,7 @@ Test(lock_file, release_is_one_although_a_forked_child_has_it_too)
     const pid_t child = fork();
     cr_assert_geq(child, 0);
     if (child == 0) {
+        alarm(CHILD_SECONDS);
         pause();
     }
     lock_file_release(first);

@@ -23,6 +23,8 @@
 #include "tests/support/process.h"
 #include "tests/unit/session_stage.h"
 
+enum { CHILD_SECONDS = 60 }; /* no child outlives a test that fails for longer */
+
 TestSuite(session, .init = stage_begin, .fini = stage_end, .timeout = 120);
 
 /* HELLO. */
@@ -447,6 +449,7 @@ Test(session, end_is_the_end_although_a_forked_child_holds_the_socket)
     const pid_t child = fork(); /* of the program that the broker is embedded in */
     cr_assert_geq(child, 0);
     if (child == 0) {
+        alarm(CHILD_SECONDS);
         pause();
     }
     const union control_message wrong = lane_message(CONTROL_LANE_CLOSE, 57, 1);
