@@ -133,6 +133,9 @@ static int round_trip_run(struct report *report, const struct settings *settings
     double median_ns = 0;
     double best_ns = 0;
 
+    if (!settings_wants(settings, row)) {
+        return 0;
+    }
     machine_round_trip(&median_ns, &best_ns);
     const int result = trial_run(settings, fsync, idle, &crew);
     if (result == 0) {
@@ -159,6 +162,9 @@ static int paced_run(struct report *report, const struct settings *settings, con
                                  follower_role(1, &follow)};
     struct crew crew = {.roles = roles, .roles_count = 2, .duration_s = settings->duration_s};
 
+    if (!settings_wants(settings, row_append) && !settings_wants(settings, row_entry)) {
+        return 0;
+    }
     const int result = trial_run(settings, "none", idle, &crew);
     if (result == 0) {
         const double round_trip_ns = report->machine.round_trip_ns;

@@ -122,7 +122,9 @@ int main(void)
            settings.procs_max, settings.threads, settings.batch);
     for (unsigned run = 0; run < settings.runs; run++) {
         for (size_t i = 0; i < SHAPES_COUNT; i++) {
-            const int result = shape_run(&report, &settings, &shapes[i]);
+            const int result = settings_wants(&settings, shapes[i].name)
+                                   ? shape_run(&report, &settings, &shapes[i])
+                                   : 0;
             if (result < 0) {
                 return trial_status(result);
             }

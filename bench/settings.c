@@ -180,6 +180,7 @@ void settings_load(struct settings *settings)
     settings->backend = text_load("BACKEND", NULL);
     settings->data_dir = text_load("DATA_DIR", text_load("TMPDIR", "/tmp"));
     settings->results = text_load("RESULTS", NULL);
+    settings->only = text_load("ONLY", NULL);
 }
 
 uint32_t settings_idle(const char *name)
@@ -187,6 +188,11 @@ uint32_t settings_idle(const char *name)
     return strcmp(name, "spin") == 0    ? TUSK_IDLE_SPIN
            : strcmp(name, "block") == 0 ? TUSK_IDLE_BLOCK
                                         : TUSK_IDLE_ADAPTIVE;
+}
+
+bool settings_wants(const struct settings *settings, const char *shape)
+{
+    return !settings->only || strstr(shape, settings->only);
 }
 
 void settings_check_space(const struct settings *settings)

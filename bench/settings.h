@@ -32,6 +32,7 @@ struct settings {
     bool idle_given;
     const char *backend;  /* BACKEND; NULL: the broker's choice */
     const char *data_dir; /* DATA_DIR: parent of the temporary data directories */
+    const char *only;     /* ONLY: measure the shapes whose names contain it; NULL: all */
     const char *results;  /* RESULTS: directory for CSV and JSON; NULL: none */
 };
 
@@ -47,6 +48,9 @@ void settings_load(struct settings *settings);
 
 /* enum tusk_idle for the name in settings->idle or another of the three. */
 uint32_t settings_idle(const char *name);
+
+/* Whether ONLY leaves a shape of that name in. */
+bool settings_wants(const struct settings *settings, const char *shape);
 
 /* End the program unless the data directory has twice bytes_max free. */
 void settings_check_space(const struct settings *settings);
