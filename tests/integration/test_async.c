@@ -247,12 +247,13 @@ Test(async, a_reservation_may_be_committed_shorter_or_empty)
 Test(async, committing_more_than_was_reserved_is_refused)
 {
     struct tusk_topic *topic = topic_of(tusk, "t");
+    struct tusk_topic *other = topic_of(tusk, "other");
     void *buffer = NULL;
     check_is(tusk_commit(topic, 1, 1), -EINVAL);
     check_ok(tusk_reserve(topic, 100, &buffer));
     check_is(tusk_commit(topic, 101, 1), -EINVAL);
     check_is(tusk_commit(topic, SIZE_MAX, 1), -EINVAL);
-    check_is(tusk_commit(topic_of(tusk, "other"), 10, 1), -EINVAL);
+    check_is(tusk_commit(other, 10, 1), -EINVAL);
     memcpy(buffer, "still", 5);
     check_ok(tusk_commit(topic, 5, 0));
     check_is(tusk_commit(topic, 5, 0), -EINVAL);
@@ -299,6 +300,25 @@ Test(async, other_appends_of_the_thread_are_ebusy_while_it_holds_a_reservation)
     struct tusk_reader *reader = reader_of(topic);
     expect_text(reader, 0, "mine");
     expect_text(reader, 1, "free again");
+}
+
+Test(async, calls_that_append_nothing_go_on_while_the_thread_holds_a_reservation)
+{
+    struct tusk_topic *topic = topic_of(tusk, "t");
+    struct tusk_entry entry;
+    void *buffer = NULL;
+    append_text(topic, "first");
+    check_ok(tusk_reserve(topic, 100, &buffer));
+    struct tusk_reader *reader = reader_of(topic);
+    expect_text(reader, 0, "first");
+    check_is(info_of(topic).next_seq, 1);
+    check_is(info_of(topic_of(tusk, "other")).next_seq, 0);
+    check_is(tusk_read_next(topic, true, &entry), 1);
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));
+    check_is(tusk_reader_next(reader, &entry, 20), -ETIMEDOUT);
+    memcpy(buffer, "second", 6);
+    check_ok(tusk_commit(topic, 6, 0));
+    expect_text(reader, 1, "second");
 }
 
 Test(async, blocking_calls_set_other_completions_aside)

@@ -219,9 +219,14 @@ static void restart_keeps_cursor(uint32_t consistency, uint32_t persist_every)
     reading = attach_consistent(consistency, persist_every);
     topic = topic_of(reading, "t");
     check_is(info_of(topic).unread, 3);
-    check_is(batch_take(topic, SIZE_MAX, true), 3);
-    check_is(entries[0].seq, 7);
-    expect_numbered(&entries[0], 1, 7, ENTRY_BYTES);
+    for (uint32_t next = 7; next < 10;) { /* a call moves the cursor by persist_every at most */
+        const int count = batch_take(topic, SIZE_MAX, true);
+        check_say(count > 0, "tusk_batch_read: %d", count);
+        for (int i = 0; i < count; i++, next++) {
+            check_is(entries[i].seq, next);
+            expect_numbered(&entries[i], 1, next, ENTRY_BYTES);
+        }
+    }
     tusk_disconnect(reading);
 }
 

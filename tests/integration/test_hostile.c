@@ -22,7 +22,13 @@
 #include "tests/support/process.h"
 #include "tests/support/session.h"
 
-TestSuite(hostile, .init = session_begin, .fini = session_end);
+static void begin(void)
+{
+    session_begin();
+    append_text(topic_of(tusk, "t"), "a lane of one's own");
+}
+
+TestSuite(hostile, .init = begin, .fini = session_end);
 
 /* A session made by hand, with one lane mapped whole. */
 struct intruder {
@@ -227,9 +233,7 @@ Test(hostile, scribblers_at_work_disturb_nobody)
 /* The entries of the log are shared read-only: not even mprotect makes them writable. */
 Test(hostile, a_reader_cannot_write_what_it_reads)
 {
-    struct tusk_topic *topic = topic_of(tusk, "t");
-    append_text(topic, "entry");
-    struct tusk_reader *reader = reader_of(topic);
+    struct tusk_reader *reader = reader_of(topic_of(tusk, "t"));
     const struct tusk_entry entry = reader_take(reader);
     const uintptr_t page = (uintptr_t)entry.data & ~(uintptr_t)4095;
     check(mprotect((void *)page, 4096, PROT_READ | PROT_WRITE) != 0);

@@ -233,19 +233,24 @@ Test(readers, closing_with_entries_held_gives_them_back)
     tusk_reader_close(NULL);
 }
 
-Test(readers, more_readers_than_pins_still_read)
+/* Each holds its entry: a session has 1,024 pins. */
+Test(readers, more_readers_than_pins_are_refused_until_one_is_closed)
 {
-    enum { READERS = 1200 };
+    enum { READERS = 1500 };
     static struct tusk_reader *all[READERS];
+    struct tusk_entry entry;
     struct tusk_topic *topic = topic_of(tusk, "t");
     append_numbered(topic, 1, 0, 3, 100);
-    for (int i = 0; i < READERS; i++) {
-        struct tusk_entry entry;
-        all[i] = reader_of(topic);
-        const int result = tusk_reader_next(all[i], &entry, 1000);
-        check_say(result == 1, "reader %d: %d", i, result);
-        expect_numbered(&entry, 1, 0, 100);
+    int count = 0;
+    int result = 1;
+    while (count < READERS && result == 1) {
+        all[count] = reader_of(topic);
+        result = tusk_reader_next(all[count++], &entry, 1000);
     }
+    check_say(result == -ENOMEM && count > 1000, "reader %d: %d", count, result);
+    tusk_reader_close(all[0]);
+    check_is(tusk_reader_next(all[count - 1], &entry, 1000), 1);
+    expect_numbered(&entry, 1, 0, 100);
 }
 
 Test(readers, what_left_memory_is_read_from_disk)

@@ -204,7 +204,7 @@ Test(refusals, a_store_of_a_newer_version)
     }
     scratch_write(path, text, bytes);
     expect_refusal(broker, "", broker->data);
-    expect_refusal(broker, "", "1000");
+    expect_refusal(broker, "", "version");
     size_t bytes_after = 0;
     char *after = scratch_read(path, &bytes_after);
     check_bytes(after, bytes_after, text, bytes);

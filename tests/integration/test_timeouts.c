@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "tests/support/clients.h"
 #include "tests/support/payload.h"
@@ -31,7 +32,10 @@ TestSuite(timeouts, .init = begin, .fini = session_end);
 
 static void broker_pause(void)
 {
+    int status = 0;
     check_ok(kill(broker->pid, SIGSTOP));
+    check(waitpid(broker->pid, &status, WUNTRACED) == broker->pid); /* all its threads stand */
+    check(WIFSTOPPED(status));
 }
 
 static void broker_continue(void)
@@ -153,9 +157,10 @@ Test(timeouts, disconnecting_from_a_broker_that_does_not_answer_ends_in_time)
     struct tusk_options options = TUSK_OPTIONS_INIT;
     options.timeout_ms = TIMEOUT_MS;
     struct tusk *other = attach_with(broker, options);
-    check_ok(tusk_submit(topic_of(other, "t"), "x", 1, 0));
+    struct tusk_topic *there = topic_of(other, "t");
+    check_ok(tusk_submit(there, "x", 1, 0));
     broker_pause();
-    check_ok(tusk_submit(topic_of(other, "t"), "y", 1, 0));
+    check_ok(tusk_submit(there, "y", 1, 0));
     const uint64_t begin_ms = now_ms();
     tusk_disconnect(other);
     check(now_ms() - begin_ms < TIMEOUT_MS * 3 + 3000);

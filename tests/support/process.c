@@ -13,11 +13,11 @@
 
 #include "tests/support/check.h"
 
-static uint64_t entries_of(pid_t pid, const char *what)
+static uint64_t fds_of(pid_t pid)
 {
     char path[64];
     uint64_t count = 0;
-    (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, what);
+    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
     DIR *directory = opendir(path);
     check_say(directory != NULL, "cannot read %s: %m", path);
     for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
@@ -25,7 +25,7 @@ static uint64_t entries_of(pid_t pid, const char *what)
     }
     (void)closedir(directory);
     /* one's own look at itself is not counted */
-    return pid == getpid() && strcmp(what, "fd") == 0 ? count - 1 : count;
+    return pid == getpid() ? count - 1 : count;
 }
 
 static FILE *proc_open(pid_t pid, const char *what)
@@ -37,11 +37,32 @@ static FILE *proc_open(pid_t pid, const char *what)
     return file;
 }
 
+/* Threads but those that the kernel adds to a process for its io_uring work, as it likes. */
+static uint64_t threads_of(pid_t pid)
+{
+    char path[64];
+    uint64_t count = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *directory = opendir(path);
+    check_say(directory != NULL, "cannot read %s: %m", path);
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+        char name[32] = "";
+        (void)snprintf(path, sizeof path, "/proc/%d/task/%.16s/comm", (int)pid, entry->d_name);
+        FILE *file = entry->d_name[0] != '.' ? fopen(path, "re") : NULL;
+        if (file != NULL) {
+            count += fgets(name, sizeof name, file) != NULL && strncmp(name, "iou-", 4) != 0;
+            (void)fclose(file);
+        }
+    }
+    (void)closedir(directory);
+    return count;
+}
+
 struct process_counts process_count(pid_t pid)
 {
     struct process_counts counts = {
-        .fds = entries_of(pid, "fd"),
-        .threads = entries_of(pid, "task"),
+        .fds = fds_of(pid),
+        .threads = threads_of(pid),
     };
     char line[1024];
     FILE *maps = proc_open(pid, "maps");

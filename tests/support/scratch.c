@@ -142,7 +142,7 @@ static int add_one(const char *path, const struct stat *info, int kind, struct F
 uint64_t scratch_disk_bytes(const char *path)
 {
     walk_bytes = 0;
-    check(nftw(path, add_one, 16, FTW_PHYS) == 0);
+    check(nftw(path, add_one, 16, FTW_PHYS) == 0 || errno == ENOENT);
     return walk_bytes;
 }
 

@@ -24,7 +24,7 @@ void scratch_on_tmpfs(char path[SCRATCH_PATH_BYTES]);
  * this process enters; return 0 where that isn't allowed either. It goes with the process. */
 int scratch_mount(char path[SCRATCH_PATH_BYTES], uint64_t bytes);
 
-/* What the files of a directory tree occupy, in bytes. */
+/* What the files of a directory tree occupy, in bytes; 0 if there is none. */
 uint64_t scratch_disk_bytes(const char *path);
 
 /* A file's size; write and read whole files. */
