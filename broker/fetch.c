@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "broker/damage.h"
 #include "broker/frame_scan.h"
 #include "broker/pending.h"
 #include "broker/retention.h"
@@ -68,7 +69,6 @@ static int image_verify(const struct fetch *fetch)
 static void fetch_failed(struct store *store, struct chunk *chunk, int error)
 {
     if (chunk->topic != NULL) {
-        counter_add(&store->counters, COUNTER_CHUNKS_DAMAGED, 1);
         log_error(store->log, "chunk.damaged",
                   "file=%s offset=%" PRIu64 " topic_id=%" PRIu64 " chunk=%" PRIu64
                   " error=%d action=\"its readers get the error; other chunks are served\"",
@@ -88,6 +88,10 @@ static void fetch_done(struct io_op *io, int result)
     chunk->holds--;
     if (result == 0) {
         result = chunk->topic == NULL ? -ESTALE : image_verify(fetch);
+    }
+    if (result == -EBADMSG) {
+        counter_add(&store->counters, COUNTER_CHUNKS_DAMAGED, 1);
+        result = damage_mark(store, chunk, fetch->upto);
     }
     if (result == 0) {
         const struct chunk_header *header = (void *)pool_image(&store->pool, chunk);

@@ -197,6 +197,13 @@ static void walk_cut(struct pending *pending)
     chunks_release(pending, claim->count == 0 ? 0 : keep);
 }
 
+static bool frame_is_damaged(const struct pending *pending, const struct chunk *chunk)
+{
+    const struct frame_header *frame =
+        (const void *)pool_at(&pending->store->pool, chunk, pending->claim.at);
+    return (frame->flags & FRAME_DAMAGED) != 0;
+}
+
 static enum walk walk(struct pending *pending)
 {
     struct claim *claim = &pending->claim;
@@ -206,6 +213,13 @@ static enum walk walk(struct pending *pending)
         const enum walk step = walk_chunk(pending, &chunk);
         if (step != WALK_DONE) {
             return step;
+        }
+        if (chunk != NULL && frame_is_damaged(pending, chunk)) {
+            if (claim->count > 0) {
+                break;
+            }
+            pending_complete(pending, claim->first_seq, -EBADMSG, claim->first_position);
+            return WALK_ENDED;
         }
         if (chunk == NULL || !walk_frame(pending, chunk)) {
             break;

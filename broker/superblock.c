@@ -115,7 +115,7 @@ static int choose_copy(const uint8_t *blocks, const char *name, struct superbloc
         if (result == -EPROTO) {
             return fault_set(
                 fault, -EPROTO,
-                "%s was written by another version of Tusk; this one reads layout %" PRIu32
+                "%s was written by a newer version of Tusk; this one reads layout %" PRIu32
                 ": use the version that wrote the store",
                 name, STORE_LAYOUT_VERSION);
         }

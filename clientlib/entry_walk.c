@@ -158,6 +158,9 @@ static int walk_first_frame(struct entry_walk *walk, struct client_lane *lane, s
         if (__builtin_expect(here->seq == walk->seq && (here->flags & FRAME_FIRST) != 0, 1)) {
             return 0;
         }
+        if (here->seq == walk->seq && (here->flags & FRAME_DAMAGED) != 0) {
+            return -EBADMSG;
+        }
         const uint64_t chunk_no = walk->view.chunk_no;
         if (here->seq == walk->seq && chunk_no > 0 && chunk_no < backed_from) {
             /* Its beginning lies in an earlier chunk. */

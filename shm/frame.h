@@ -20,6 +20,7 @@ enum frame_flag {
     FRAME_BATCH_END = 8, /* the last frame of its batch */
     FRAME_PAD = 16,      /* fills a chunk; carries the next seq without consuming it */
     FRAME_HEADERS = 32,  /* reserved */
+    FRAME_DAMAGED = 64,  /* in the arena only: entries from seq on that cannot be read */
     FRAME_FLAGS_KNOWN = FRAME_FIRST | FRAME_LAST | FRAME_BATCH | FRAME_BATCH_END | FRAME_PAD,
 };
 
