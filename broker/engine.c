@@ -160,6 +160,8 @@ static void mail_handle(struct engine *engine, const struct mail *mail)
     case MAIL_PINS_ATTACH: {
         struct client *client = mail->subject;
         list_push_back(&engine->store.pool.readers, &client->readers);
+        client->pins_mail.kind = MAIL_PINS_ATTACHED;
+        mailbox_post(engine->setup.control, &client->pins_mail);
         break;
     }
     case MAIL_CLIENT_CLOSE:
@@ -169,6 +171,7 @@ static void mail_handle(struct engine *engine, const struct mail *mail)
         stop_begin(engine);
         break;
     case MAIL_LANE_CLOSED:
+    case MAIL_PINS_ATTACHED:
     case MAIL_CLIENT_CLOSED:
     case MAIL_CLIENT_HOSTILE:
     case MAIL_ENGINE_STOPPED:

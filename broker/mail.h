@@ -5,12 +5,14 @@
  *   MAIL_CLIENT_ATTACH  a welcomed session's struct client; before any of its lanes
  *   MAIL_LANE_ATTACH    a new struct lane of an attached client
  *   MAIL_LANE_CLOSE     take what the lane has published, then mail MAIL_LANE_CLOSED
- *   MAIL_PINS_ATTACH    client->pins_fd is set: look at it when evicting
+ *   MAIL_PINS_ATTACH    client->pins_fd is set: look at it when evicting, then mail
+ *                       MAIL_PINS_ATTACHED; only then may the client pin anything
  *   MAIL_CLIENT_CLOSE   close all its lanes as above, forget its pins and topics, then mail
  *                       MAIL_CLIENT_CLOSED (no MAIL_LANE_CLOSED for those lanes)
  *   MAIL_STOP           take what all lanes have published, flush, end
  * Engine to control thread:
  *   MAIL_LANE_CLOSED    nothing of the engine refers to the lane any more
+ *   MAIL_PINS_ATTACHED  every eviction from now on looks at the client's pins
  *   MAIL_CLIENT_CLOSED  nothing of the engine refers to the client or its lanes any more
  *   MAIL_CLIENT_HOSTILE client->hostile says what it did: close its session
  *   MAIL_ENGINE_STOPPED the engine has ended after MAIL_STOP, subject: its struct engine
@@ -26,6 +28,7 @@ enum mail_kind {
     MAIL_CLIENT_CLOSE,
     MAIL_STOP,
     MAIL_LANE_CLOSED,
+    MAIL_PINS_ATTACHED,
     MAIL_CLIENT_CLOSED,
     MAIL_CLIENT_HOSTILE,
     MAIL_ENGINE_STOPPED,

@@ -97,6 +97,16 @@ bool recovered_chunks_cut(struct recovered_topic *topic, uint64_t chunk_no)
     return any;
 }
 
+void recovered_chunks_trim(struct recovered_topic *topic)
+{
+    const uint32_t gone = chunk_index(topic, topic->first_chunk);
+    if (gone > 0) {
+        memmove(topic->chunks, topic->chunks + gone,
+                (size_t)(topic->chunks_count - gone) * sizeof *topic->chunks);
+        topic->chunks_count -= gone;
+    }
+}
+
 int salt_floor_add(struct recovered_topic *topic, uint64_t position, uint32_t salt)
 {
     while (topic->floors_count > 0 && topic->floors[topic->floors_count - 1].position >= position) {
@@ -268,7 +278,7 @@ static int apply_trim(struct recovered_topic *topic, const struct record_trim *t
         topic->first_chunk = trim->chunk_no;
         topic->first = trim->first;
     }
-    return durable_raise(topic, &trim->first, chunk_bytes);
+    return 0;
 }
 
 static int apply_cursor(struct recovered_topic *topic, const struct record_cursor *cursor,
@@ -289,10 +299,16 @@ static int apply_verdict(struct recovered_topic *topic, const struct record_verd
 {
     if (!place_valid(&verdict->tail, chunk_bytes) ||
         verdict->tail.position < topic->durable.position ||
+        verdict->tail.position < topic->first.position ||
         verdict->void_from <= chunk_number(verdict->tail.position, chunk_bytes)) {
         return -EBADMSG;
     }
     recovered_chunks_cut(topic, verdict->void_from);
+    if (verdict->tail.seq == topic->first.seq) {
+        /* There were no entries then: nothing before the tail is wanted. */
+        topic->first = verdict->tail;
+        topic->first_chunk = chunk_number(verdict->tail.position, chunk_bytes);
+    }
     if (topic->cursor.position > verdict->tail.position) {
         topic->cursor = verdict->tail;
     }
@@ -344,16 +360,6 @@ int replay_apply(struct recovery *recovery, const struct record *record, uint64_
 
 /* The end. */
 
-static void chunks_trim(struct recovered_topic *topic)
-{
-    const uint32_t gone = chunk_index(topic, topic->first_chunk);
-    if (gone > 0) {
-        memmove(topic->chunks, topic->chunks + gone,
-                (size_t)(topic->chunks_count - gone) * sizeof *topic->chunks);
-        topic->chunks_count -= gone;
-    }
-}
-
 static int topics_settle(struct recovery *recovery, struct fault *fault)
 {
     uint32_t kept = 0;
@@ -369,7 +375,7 @@ static int topics_settle(struct recovery *recovery, struct fault *fault)
                              " but none that creates it: restore the store from a backup",
                              topic->id);
         }
-        chunks_trim(topic);
+        recovered_chunks_trim(topic);
         if (kept != i) {
             recovery->topics[kept] = *topic;
             *topic = (struct recovered_topic){0};

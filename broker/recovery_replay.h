@@ -30,6 +30,9 @@ struct recovered_chunk *recovered_chunk_find(const struct recovered_topic *topic
 /* Takes away the chunks from chunk_no on. Were there any? */
 bool recovered_chunks_cut(struct recovered_topic *topic, uint64_t chunk_no);
 
+/* Takes away the chunks before first_chunk. */
+void recovered_chunks_trim(struct recovered_topic *topic);
+
 /* Later floors take the place of earlier ones at or behind them. 0 or -ENOMEM. */
 int salt_floor_add(struct recovered_topic *topic, uint64_t position, uint32_t salt);
 

@@ -101,6 +101,15 @@ static void note_time(struct recovered_topic *topic, const struct frame_view *vi
     }
 }
 
+/*
+ * Where the scan begins: what is below is durable, or trimmed. A trim may be recorded before what it
+ * trims is durable, so its place says only that nothing below it is wanted.
+ */
+static struct record_place scan_start(const struct recovered_topic *topic)
+{
+    return topic->first.position > topic->durable.position ? topic->first : topic->durable;
+}
+
 /* Before the scan: every chunk of the durable part must have its slot. */
 static int durable_part_check(struct recovery_scan *scan, const struct recovered_topic *topic)
 {
@@ -118,36 +127,53 @@ static int durable_part_check(struct recovery_scan *scan, const struct recovered
     return 0;
 }
 
-/* The first chunk of a scan that begins within it: what lies before must be whole. The scan then
- * knows the last salt. */
-static int verify_below(struct recovery_scan *scan, struct recovered_topic *topic,
-                        const struct frame_chunk *place, bool fits, struct frame_scan *frames)
+/* Where a walk ended. */
+enum walk_end {
+    WALK_UNASSIGNED = 1, /* the next chunk has no slot */
+    WALK_GAP_IN_CHUNK = 2,
+    WALK_GAP_AT_HEADER = 3,
+    WALK_LOST_BELOW = 4, /* what lies below the start in its chunk was trimmed, and is torn */
+};
+
+/* Walks the chunk of the scan's start up to there; false: it is not whole below. */
+static bool walk_below(const struct recovery_scan *scan, struct recovered_topic *topic,
+                       const struct frame_chunk *place, const struct frame_scan *frames,
+                       struct frame_scan *below)
 {
     struct chunk_header header;
     memcpy(&header, scan->image, sizeof header);
-    if (!fits) {
-        return recovery_refuse(scan, topic, chunk_start(place->chunk_no, scan->chunk_bytes),
-                               "the header of a chunk with durable entries is none");
-    }
-    struct frame_scan below;
-    frame_scan_join(&below, scan->chunk_bytes, place->chunk_no, header.base_seq);
-    below.salt_end = scan->salt_end;
-    frame_scan_chunk(&below, place, scan->image);
+    frame_scan_join(below, scan->chunk_bytes, place->chunk_no, header.base_seq);
+    below->salt_end = scan->salt_end;
+    frame_scan_chunk(below, place, scan->image);
     enum frame_step step = FRAME_STEP_FRAME;
-    while (below.position < frames->position && step == FRAME_STEP_FRAME) {
+    while (below->position < frames->position && step == FRAME_STEP_FRAME) {
         struct frame_view view;
-        step = frame_scan_next(&below, &view);
+        step = frame_scan_next(below, &view);
         if (step == FRAME_STEP_FRAME) {
             note_time(topic, &view);
         }
     }
-    if (below.position != frames->position || below.seq != frames->seq) {
-        return recovery_refuse(
-            scan, topic, below.position < frames->position ? below.position : frames->position,
-            "entries below a durable position are not as they were written");
+    return below->position == frames->position && below->seq == frames->seq && !below->in_entry;
+}
+
+/* The scan begins within a chunk: what lies below must be whole where it is durable. Then the last
+ * salt is known, and whether a batch goes on. 0, WALK_LOST_BELOW or -EBADMSG. */
+static int verify_below(struct recovery_scan *scan, struct recovered_topic *topic,
+                        const struct frame_chunk *place, bool fits, struct frame_scan *frames)
+{
+    const uint64_t begin = chunk_first_frame(place->chunk_no, scan->chunk_bytes);
+    struct frame_scan below = {.position = begin};
+    if (fits && walk_below(scan, topic, place, frames, &below)) {
+        frames->salt = below.salt;
+        frames->in_batch = below.in_batch;
+        return 0;
     }
-    frames->salt = below.salt;
-    return 0;
+    const uint64_t durable = topic->durable.position;
+    if (durable <= begin || (durable < frames->position && durable <= below.position)) {
+        return WALK_LOST_BELOW;
+    }
+    return recovery_refuse(scan, topic, below.position < durable ? below.position : durable,
+                           "entries below a durable position are not as they were written");
 }
 
 /* Begins with an image: what is known from its header. False: nothing in it counts. */
@@ -167,31 +193,29 @@ static bool header_accept(struct recovered_topic *topic, const struct recovery_s
     return true;
 }
 
-/* Where a walk ended. */
-enum walk_end {
-    WALK_UNASSIGNED = 1, /* the next chunk has no slot */
-    WALK_GAP_IN_CHUNK = 2,
-    WALK_GAP_AT_HEADER = 3,
-};
-
 /* One chunk: 0 when it is used up, else an enum walk_end or a negative errno. */
 static int walk_chunk(struct recovery_scan *scan, struct recovered_topic *topic,
-                      struct frame_scan *frames, recovery_frame_fn frame_fn, void *context)
+                      struct frame_scan *frames, recovery_frame_fn frame_fn, void *context,
+                      bool *began_in_batch)
 {
     const uint64_t chunk_no = chunk_number(frames->position, scan->chunk_bytes);
+    const uint64_t begin = chunk_first_frame(chunk_no, scan->chunk_bytes);
     if (recovered_chunk_find(topic, chunk_no) == NULL) {
-        return WALK_UNASSIGNED;
+        return frames->position == begin ? WALK_UNASSIGNED
+                                         : recovery_refuse(scan, topic, frames->position,
+                                                           "although its log begins there");
     }
     struct frame_chunk place;
     bool fits;
     int result = image_read(scan, topic, chunk_no, &place, &fits);
-    if (result == 0 && frames->position > chunk_first_frame(chunk_no, scan->chunk_bytes)) {
+    if (result == 0 && frames->position > begin) {
         result = verify_below(scan, topic, &place, fits, frames);
+        *began_in_batch = frames->in_batch;
     }
+    frame_scan_chunk(frames, &place, scan->image);
     if (result != 0) {
         return result;
     }
-    frame_scan_chunk(frames, &place, scan->image);
     if (!header_accept(topic, scan, chunk_no, fits, frames)) {
         return WALK_GAP_AT_HEADER;
     }
@@ -277,14 +301,34 @@ static int gap_examine(struct recovery_scan *scan, struct recovered_topic *topic
     return 0;
 }
 
-static void tail_found(struct recovered_topic *topic, const struct frame_scan *frames)
+/*
+ * The tail may not lie behind a part of its chunk that is torn or a batch that will never end, though
+ * both were trimmed: the chunk could not be read as a whole. Then the log goes on in the next chunk.
+ */
+static struct record_place tail_settle(const struct recovery_scan *scan,
+                                       const struct recovered_topic *topic,
+                                       const struct frame_scan *frames, bool below_whole)
 {
-    topic->tail = frames->whole;
+    const struct record_place start = scan_start(topic);
+    if (below_whole || frames->whole.position != start.position) {
+        return frames->whole;
+    }
+    const uint64_t chunk_no = chunk_number(start.position, scan->chunk_bytes);
+    return (struct record_place){.position = chunk_first_frame(chunk_no + 1, scan->chunk_bytes),
+                                 .seq = start.seq};
+}
+
+static void tail_found(struct recovered_topic *topic, struct record_place tail,
+                       const struct frame_scan *frames)
+{
+    topic->tail = tail;
     topic->changed |= topic->gap.behind.any || topic->gap.claimed ||
-                      topic->tail.position != topic->durable.position ||
-                      frames->position != topic->tail.position;
-    if (topic->cursor.position > topic->tail.position) {
-        topic->cursor = topic->tail;
+                      tail.position != topic->durable.position || frames->position != tail.position;
+    if (tail.seq == topic->first.seq && !is_system(topic)) {
+        topic->first = tail; /* there are no entries */
+    }
+    if (topic->cursor.position > tail.position) {
+        topic->cursor = tail;
         topic->changed = true;
     }
     if (topic->cursor_exists && topic->cursor.position < topic->first.position) {
@@ -300,19 +344,22 @@ int recovery_scan_topic(struct recovery_scan *scan, struct recovered_topic *topi
         return result;
     }
     struct frame_scan frames;
-    frame_scan_init(&frames, scan->chunk_bytes, topic->durable, topic->floors, topic->floors_count);
+    frame_scan_init(&frames, scan->chunk_bytes, scan_start(topic), topic->floors,
+                    topic->floors_count);
     frames.salt_end = scan->salt_end;
+    bool began_in_batch = false;
     do {
-        result = walk_chunk(scan, topic, &frames, frame_fn, context);
+        result = walk_chunk(scan, topic, &frames, frame_fn, context, &began_in_batch);
     } while (result == 0);
     if (result < 0) {
         return result;
     }
+    const bool below_whole = result != WALK_LOST_BELOW && !began_in_batch;
     result = result == WALK_UNASSIGNED ? 0 : gap_examine(scan, topic, &frames, result);
     if (result != 0) {
         return result;
     }
-    tail_found(topic, &frames);
+    tail_found(topic, tail_settle(scan, topic, &frames, below_whole), &frames);
     return 0;
 }
 
@@ -342,6 +389,8 @@ int recovery_conclude(struct recovery_scan *scan, struct recovered_topic *topic)
         return result;
     }
     const uint64_t tail_chunk = chunk_number(topic->tail.position, scan->chunk_bytes);
+    topic->first_chunk = chunk_number(topic->first.position, scan->chunk_bytes);
+    recovered_chunks_trim(topic);
     if (recovered_chunks_cut(topic, tail_chunk + 1)) {
         topic->void_from = tail_chunk + 1;
         topic->changed = true;

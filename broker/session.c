@@ -154,6 +154,7 @@ struct session *session_new(struct session_set *set, int connection, pid_t pid, 
     session->state = SESSION_GREETING;
     session->socket = connection;
     session->process = process;
+    session->pins_share = -1;
     client_init(session, pid, uid);
     list_init(&session->lanes);
     error = sources_add(session);
@@ -279,6 +280,21 @@ void session_lane_closed(struct session *session, struct lane *lane)
     ensure(!"a lane of this session");
 }
 
+/* Not earlier: what a client pinned before could be evicted under it. */
+void session_pins_attached(struct session *session)
+{
+    cleanup_fd const int share = take_fd(&session->pins_share);
+    if (session->state != SESSION_OPEN) {
+        return;
+    }
+    struct fault why = {0};
+    union control_message answer;
+    control_begin(&answer, CONTROL_PINS_OPENED, sizeof answer.header, session->pins_request_id);
+    if (request_answer(session, &answer, &share, 1, &why) != REQUEST_DONE) {
+        session_end(session, why.error, why.text);
+    }
+}
+
 void session_free(struct session *session)
 {
     struct session_set *set = session->set;
@@ -289,6 +305,7 @@ void session_free(struct session *session)
     }
     if (session->client.pins_fd >= 0) {
         close(session->client.pins_fd);
+        cleanup_fd_close(&session->pins_share);
         run_dir_remove_pins(set->run_dir, session->client.session_id);
     }
     list_remove(&session->sessions);

@@ -41,6 +41,8 @@ struct session {
     struct list lanes; /* of struct session_lane.lanes */
     uint32_t lane_count;
     uint64_t sq_bytes; /* of its lanes together */
+    int pins_share;    /* the client's descriptor of its pins file, until it is sent; else -1 */
+    uint64_t pins_request_id;
 };
 
 struct session_lane {
@@ -61,6 +63,9 @@ void session_end(struct session *session, int error, const char *reason);
 
 /* The engine has let go of one lane. */
 void session_lane_closed(struct session *session, struct lane *lane);
+
+/* The engine looks at its pins. */
+void session_pins_attached(struct session *session);
 
 /* Nothing of the engine refers to its client any more. */
 void session_free(struct session *session);

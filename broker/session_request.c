@@ -283,19 +283,17 @@ static enum request_outcome serve_pins_open(struct session *session,
         return REQUEST_REFUSED;
     }
     /* An open file of its own, so that no flag that the client sets on it is the broker's too. */
-    cleanup_fd const int share = run_dir_share_pins(set->run_dir, session_id);
+    cleanup_fd int share = run_dir_share_pins(set->run_dir, session_id);
     if (share < 0) {
         run_dir_remove_pins(set->run_dir, session_id);
         fault_set(why, share, "the broker cannot open a pins file: %s", strerror(-share));
         return REQUEST_REFUSED;
     }
-    /* Posted before the client can pin anything. */
     session->client.pins_fd = take_fd(&fd);
-    mailbox_post(set->engine, &session->client.pins_mail);
-
-    union control_message answer;
-    control_begin(&answer, CONTROL_PINS_OPENED, sizeof answer.header, message->header.id);
-    return request_answer(session, &answer, &share, 1, why);
+    session->pins_share = take_fd(&share);
+    session->pins_request_id = message->header.id;
+    mailbox_post(set->engine, &session->client.pins_mail); /* session_pins_attached() answers */
+    return REQUEST_DONE;
 }
 
 enum request_outcome request_serve(struct session *session, const union control_message *message,

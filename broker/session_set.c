@@ -115,6 +115,9 @@ void session_set_mail(struct session_set *set, const struct mail *mail)
     case MAIL_LANE_CLOSED:
         session_lane_closed(session_of(set, lane->client), lane);
         return;
+    case MAIL_PINS_ATTACHED:
+        session_pins_attached(session_of(set, client));
+        return;
     case MAIL_CLIENT_CLOSED:
         session_free(session_of(set, client));
         return;

@@ -64,7 +64,8 @@ void session_set_accept(struct session_set *set, int connection, uint64_t now_ns
  * same clock; UINT64_MAX: not before the next connection. */
 uint64_t session_set_expire(struct session_set *set, uint64_t now_ns);
 
-/* What an engine says: MAIL_LANE_CLOSED, MAIL_CLIENT_CLOSED, MAIL_CLIENT_HOSTILE. */
+/* What an engine says: MAIL_LANE_CLOSED, MAIL_PINS_ATTACHED, MAIL_CLIENT_CLOSED or
+ * MAIL_CLIENT_HOSTILE. */
 void session_set_mail(struct session_set *set, const struct mail *mail);
 
 /* The broker is about to stop: hears no client any more, mail still. */

@@ -108,6 +108,8 @@ void fake_engine_run(struct fake_engine *engine)
             break;
         case MAIL_PINS_ATTACH:
             pins_attach(taken.subject);
+            answer(engine, &((struct client *)taken.subject)->pins_mail, MAIL_PINS_ATTACHED,
+                   taken.subject);
             break;
         case MAIL_CLIENT_CLOSE:
             client_close(engine, taken.subject);
@@ -116,6 +118,7 @@ void fake_engine_run(struct fake_engine *engine)
             engine->stopped = true;
             break;
         case MAIL_LANE_CLOSED:
+        case MAIL_PINS_ATTACHED:
         case MAIL_CLIENT_CLOSED:
         case MAIL_CLIENT_HOSTILE:
         case MAIL_ENGINE_STOPPED:

@@ -35,8 +35,6 @@ static bool is_system(const struct model *model, const struct model_topic *topic
 
 /* Records and slots. */
 
-static void record_append(struct model *model, const struct record *record);
-
 static uint32_t slot_get(struct model *model, const struct model_topic *topic, uint64_t chunk_no)
 {
     unsigned flags = chunk_no < SMALL_CHUNKS ? SLOT_SMALL : 0;
@@ -91,7 +89,7 @@ static struct model_chunk *chunk_assign(struct model *model, struct model_topic 
                                              .base_time_ns = model->time_ns,
                                              .slot = chunk->slot,
                                              .durable = topic->durable}};
-    record_append(model, &record);
+    model_record(model, &record);
     return chunk_find(topic, chunk_no);
 }
 
@@ -188,13 +186,17 @@ static void entry_put(struct model *model, struct model_topic *topic, const uint
         topic->open.position, chunk_number(topic->open.position - 1, MODEL_CHUNK), MODEL_CHUNK);
 }
 
-static void record_append(struct model *model, const struct record *record)
+void model_raw_record(struct model *model, const void *bytes, uint32_t size)
 {
     struct model_topic *system = system_of(model);
-    uint8_t bytes[RECORD_BYTES_MAX];
-    const size_t size = record_encode(record, bytes);
-    entry_put(model, system, bytes, (uint32_t)size, 0);
+    entry_put(model, system, bytes, size, 0);
     system->tail = system->open;
+}
+
+void model_record(struct model *model, const struct record *record)
+{
+    uint8_t bytes[RECORD_BYTES_MAX];
+    model_raw_record(model, bytes, (uint32_t)record_encode(record, bytes));
 }
 
 /* What the topics do. */
@@ -217,7 +219,7 @@ static struct model_topic *topic_get(struct model *model, unsigned number)
         .topic_create = {.time_ns = model->time_ns,
                          .name = {topic->name, (uint16_t)strlen(topic->name)},
                          .retention = {"consumed", 8}}};
-    record_append(model, &record);
+    model_record(model, &record);
     return topic;
 }
 
@@ -268,7 +270,7 @@ void model_cursor(struct model *model, unsigned number)
         .kind = RECORD_CURSOR,
         .topic_id = topic->id,
         .cursor = {.group = {"default", 7}, .cursor = topic->cursor, .durable = topic->durable}};
-    record_append(model, &record);
+    model_record(model, &record);
 }
 
 void model_mark(struct model *model, unsigned number)
@@ -276,7 +278,7 @@ void model_mark(struct model *model, unsigned number)
     struct model_topic *topic = topic_get(model, number);
     const struct record record = {
         .kind = RECORD_MARK, .topic_id = topic->id, .mark = {.durable = topic->durable}};
-    record_append(model, &record);
+    model_record(model, &record);
 }
 
 /* Slots are free again when the sync that covers what is appended now has succeeded. */
@@ -299,31 +301,48 @@ static void chunks_drop(struct model *model, struct model_topic *topic, uint64_t
     topic->chunks_count = kept;
 }
 
+/* The first entry that begins in a chunk, below the tail. */
+static bool first_entry(struct model_topic *topic, uint64_t chunk_no, struct record_place *place)
+{
+    const struct model_chunk *chunk = chunk_find(topic, chunk_no);
+    const uint64_t start = chunk_start(chunk_no, MODEL_CHUNK);
+    const uint64_t end = chunk_start(chunk_no + 1, MODEL_CHUNK);
+    uint64_t position = start + CHUNK_HEADER_BYTES;
+    while (chunk != NULL && position < topic->tail.position &&
+           position + FRAME_HEADER_BYTES <= end) {
+        const struct frame_header *frame =
+            (const struct frame_header *)(chunk->image + (position - start));
+        if (frame->flags & FRAME_FIRST) {
+            *place = (struct record_place){.position = position, .seq = frame->seq};
+            return true;
+        }
+        position += frame_bytes(frame->size);
+    }
+    return false;
+}
+
 void model_trim(struct model *model, unsigned number)
 {
     struct model_topic *topic = topic_get(model, number);
-    const uint64_t chunk_no = chunk_number(topic->tail.position, MODEL_CHUNK);
-    const struct model_chunk *chunk = chunk_find(topic, chunk_no);
-    if (chunk_no == topic->first_chunk || chunk == NULL || model->flushing ||
-        topic->tail.position == chunk_first_frame(chunk_no, MODEL_CHUNK)) {
-        return; /* the seq of its first entry is needed, and no entry may reach into it */
+    const uint64_t tail_chunk = chunk_number(topic->tail.position, MODEL_CHUNK);
+    if (tail_chunk == topic->first_chunk || model->flushing) {
+        return;
     }
-    const struct frame_header *frame =
-        (const struct frame_header *)(chunk->image + CHUNK_HEADER_BYTES);
-    if (!(frame->flags & FRAME_FIRST) ||
-        (frame->seq > 0 && topic->entries[frame->seq - 1].behind == 0)) {
+    const uint64_t chunk_no =
+        topic->first_chunk + 1 + model_random(model, tail_chunk - topic->first_chunk);
+    if (!first_entry(topic, chunk_no, &topic->first)) {
         return;
     }
     topic->first_chunk = chunk_no;
-    topic->first = (struct record_place){.position = chunk_first_frame(chunk_no, MODEL_CHUNK),
-                                         .seq = frame->seq};
     const struct record record = {.kind = RECORD_TRIM,
                                   .topic_id = topic->id,
                                   .trim = {.chunk_no = chunk_no, .first = topic->first}};
-    record_append(model, &record);
+    model_record(model, &record);
     chunks_drop(model, topic, chunk_no);
-    if (topic->written < topic->first.position) {
-        topic->written = topic->first.position - CHUNK_HEADER_BYTES;
+    const uint64_t start = chunk_start(chunk_no, MODEL_CHUNK);
+    topic->written = topic->written < start ? start : topic->written;
+    if (topic->cursor_exists && topic->cursor.position < topic->first.position) {
+        topic->cursor = topic->first;
     }
 }
 
@@ -334,7 +353,7 @@ void model_delete(struct model *model, unsigned number)
         return;
     }
     const struct record record = {.kind = RECORD_TOPIC_DELETE, .topic_id = topic->id};
-    record_append(model, &record);
+    model_record(model, &record);
     topic->delete_recorded = true;
     chunks_drop(model, topic, UINT64_MAX);
     model_flush(model);
@@ -360,7 +379,7 @@ void model_aborted_stream(struct model *model, unsigned number, uint32_t count, 
                                               .durable = topic->durable,
                                               .void_from = RECORD_NOTHING_VOID,
                                               .salt_floor = model->salt}};
-    record_append(model, &record);
+    model_record(model, &record);
     for (uint32_t i = 0; i < topic->chunks_count; i++) {
         const uint64_t start = chunk_start(topic->chunks[i].chunk_no, MODEL_CHUNK);
         const uint64_t used = topic->tail.position > start ? topic->tail.position - start : 0;
@@ -728,8 +747,9 @@ static void topic_check(const struct model_topic *topic, const struct recovered_
                   found->tail.position ==
                       chunk_first_frame(chunk_number(behind, MODEL_CHUNK) + 1, MODEL_CHUNK));
     }
+    cr_assert_geq(found->first.seq, topic->first_durable.seq);
+    cr_assert_leq(found->first.seq, topic->first.seq);
     cr_assert_geq(found->first.position, topic->first_durable.position);
-    cr_assert_leq(found->first.position, topic->first.position);
     cr_assert_geq(found->cursor.position, topic->cursor_durable.position, "the cursor fell back");
     cr_assert_leq(found->cursor.position, found->tail.position);
 }
@@ -806,7 +826,7 @@ static void verdicts_append(struct model *model)
                                                   .durable = found->tail,
                                                   .void_from = found->void_from,
                                                   .salt_floor = model->salt}};
-        record_append(model, &record);
+        model_record(model, &record);
     }
 }
 

@@ -129,6 +129,10 @@ void model_delete(struct model *model, unsigned number);
 /* A stream that is written to disk in part and then rolled back. */
 void model_aborted_stream(struct model *model, unsigned number, uint32_t count, uint32_t size);
 
+/* Puts any bytes, or any record, into the system topic. */
+void model_raw_record(struct model *model, const void *bytes, uint32_t size);
+void model_record(struct model *model, const struct record *record);
+
 /* As a kill: what is in flight may or may not happen. Afterwards model_start(). */
 void model_kill(struct model *model);
 /* Everything durable, everything closed. */

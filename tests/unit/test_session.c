@@ -342,6 +342,9 @@ Test(session, pins_file_is_the_sessions_own_and_goes_with_it)
     union control_message pins;
     control_begin(&pins, CONTROL_PINS_OPEN, sizeof pins.header, 48);
     say(client, &pins);
+    pump_control();
+    union control_message none;
+    cr_expect_eq(control_receive(client, &none, NULL, 0), -EAGAIN); /* the engine does not look */
     pump();
     answer_take(client, CONTROL_PINS_OPENED, 48, &fd, 1);
     cr_expect_eq(engine.taken[MAIL_PINS_ATTACH], 1);
@@ -461,4 +464,24 @@ Test(session, end_is_the_end_although_a_forked_child_holds_the_socket)
     cr_expect_eq(control_loop_step(&loop, 0), 0); /* hears nothing of it any more */
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
+}
+
+Test(session, pins_that_nobody_waits_for_any_more_are_freed)
+{
+    union control_message pins;
+    control_begin(&pins, CONTROL_PINS_OPEN, sizeof pins.header, 58);
+    const int client = client_open();
+    say(client, &pins);
+    close(client);
+    pump_control(); /* the request and the end, before the engine looks */
+    cr_expect_eq(set.open_count, 0);
+    cr_expect_eq(set.count, 1);
+    pump();
+    cr_expect_eq(set.count, 0);
+
+    const int last = client_open();
+    say(last, &pins);
+    pump_control();
+    session_set_deinit(&set); /* nor does the engine ever answer */
+    close(last);
 }

@@ -62,9 +62,10 @@ Test(session_hostile, requests_that_repeat_end_the_session)
     control_begin(&pins, CONTROL_PINS_OPEN, sizeof pins.header, 48);
     int client = client_open();
     say(client, &pins);
-    say(client, &pins);
     pump();
     answer_take(client, CONTROL_PINS_OPENED, 48, &fd, 1);
+    say(client, &pins);
+    pump();
     error_take(client, 48, -EPROTO, "already");
     cr_expect(has_ended(client));
     close(fd);
