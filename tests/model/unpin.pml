@@ -1,0 +1,94 @@
+/*
+ * unpin: the pool sleeps as every frame is pinned; an unpin, a plain store, must still wake it.
+ * Proves:   no lost wakeup: once nothing can move any more, the pool has got its frame LOADS times;
+ *           and (-DNP) no endless spinning.
+ * Actors:   READERS readers that pin the one frame N times each; one pool (an engine). Whether a
+ *           pin is good is pin.pml's matter.
+ * Modes:    MODE = asymmetric (membarrier) or fencing (refused: readers fence after each unpin).
+ * Sockets:  as in wake.pml: an accepted byte carries the earlier stores, a refused one nothing.
+ */
+mtype = { none, asymmetric, fencing, reader_no_ring, reader_short_before_unpin,
+    reader_no_unpin_fence, pool_no_membarrier, pool_membarrier_before_short,
+    pool_look_before_short, pool_no_look, pool_drain_after_look, pool_no_short };
+#ifndef MODE
+#define MODE asymmetric
+#endif
+#ifndef READERS
+#define READERS 1
+#endif
+#ifndef N
+#define N 3
+#endif
+#ifndef LOADS
+#define LOADS 2
+#endif
+#define PROCESSES (READERS + 1)
+#define WORDS     (READERS + 1)
+#define POOL      READERS
+#define PIN(r)    (r)
+#define SHORT     READERS               /* directory.arena_short */
+#include "tso.pml"
+
+bit bell;                               /* wake bytes: the socket holds one */
+byte loads;
+
+proctype reader(byte r)
+{
+    byte round;
+    bit rings;
+
+    do
+    :: round == N -> break
+    :: round < N ->
+        round++;
+        store(r, PIN(r), 1);
+        fence_unless(false, r);
+        when(M(reader_short_before_unpin), rings = mem[SHORT]);
+        store(r, PIN(r), 0);
+        fence_unless(MODE != fencing || M(reader_no_unpin_fence), r);
+        when(!M(reader_short_before_unpin), rings = mem[SHORT]);
+        when(rings && !bell && !M(reader_no_ring), empty(buffer[r]) -> bell = 1);
+        rings = 0
+    od
+}
+
+inline look() { pinned = 0; each(r, READERS, pinned = pinned || mem[PIN(r)]) }
+
+inline membarrier()
+{
+    empty(buffer[POOL]);
+    each(r, READERS, fence_unless(MODE == fencing || M(pool_no_membarrier), r))
+}
+
+active proctype pool()
+{
+    byte r;
+    bit pinned;
+
+    do
+    :: loads == LOADS -> break
+    :: loads < LOADS ->
+        bell = 0;
+        look();
+        if
+        :: !pinned -> loads++           /* taken, and filled with what readers pin again */
+        :: pinned ->
+            when(M(pool_membarrier_before_short), membarrier());
+            when(M(pool_look_before_short), look());
+            when(!M(pool_no_short), store(POOL, SHORT, 1));
+            when(!M(pool_membarrier_before_short), membarrier());
+            when(!M(pool_look_before_short) && !M(pool_no_look), look());
+            when(M(pool_drain_after_look), bell = 0);
+            when(pinned, bell);         /* io_uring_enter */
+            store(POOL, SHORT, 0)
+        fi
+    od
+}
+
+init { byte r; atomic { each(r, READERS, run reader(r)) } }
+
+/* Quiescence: nobody else can take a step. */
+active proctype monitor()
+{
+    timeout -> assert(loads == LOADS)
+}
