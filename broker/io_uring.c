@@ -334,10 +334,21 @@ static unsigned reap(struct uring *uring)
     return handled;
 }
 
+/* Looks at the ring's memory only: completions, or a flag that says that the kernel has some. */
+static bool has_news(const struct uring *uring)
+{
+    const unsigned flags = IO_URING_READ_ONCE(*uring->ring.sq.kflags);
+    return io_uring_cq_ready(&uring->ring) != 0 ||
+           (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
 static unsigned uring_poll(struct io *io)
 {
     struct uring *uring = uring_of(io);
     uring_kick(io);
+    if (!has_news(uring)) {
+        return 0;
+    }
     const unsigned handled = reap(uring);
     if (handled != 0) {
         uring_kick(io);
