@@ -51,6 +51,8 @@ struct pending {
         int error;
     } result;
     void (*resume)(struct pending *pending); /* goes on here when what it waits for happens */
+    uint64_t
+        search_chunk; /* TOPIC_TRIM: where it looks for the entry; below first_chunk: not yet */
     struct claim claim;
 };
 

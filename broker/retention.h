@@ -15,8 +15,8 @@ struct pending;
 /* The cursor moved, the watermark moved or a hold ended: gives up what may go. NULL: nothing to do. */
 void retention_look(struct store *store, struct topic *topic);
 
-/* A TOPIC_TRIM: gives up whole chunks of entries below submission.arg; completes when it is recorded
- * durably (under `none`: recorded). */
+/* A TOPIC_TRIM: the topic begins with seq submission.arg from then on; chunks wholly before it go.
+ * Completes when it is recorded durably (under `none`: recorded). -EINVAL: beyond the next seq. */
 void retention_trim(struct pending *pending);
 
 #endif

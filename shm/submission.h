@@ -42,7 +42,8 @@ enum submission_kind {
     SUBMIT_TOPIC_CLOSE = 8,
     /* Deletes the topic. Completes when the deletion is durable (under `none`: committed). */
     SUBMIT_TOPIC_DELETE = 9,
-    /* Drops whole chunks that hold only entries below arg. */
+    /* The topic begins with seq arg from then on; -EINVAL: beyond its next seq. Completes when that is
+     * durable (under `none`: committed). */
     SUBMIT_TOPIC_TRIM = 10,
     /* Body: option text, NUL, value text, NUL. */
     SUBMIT_TOPIC_SET = 11,
