@@ -294,13 +294,19 @@ static int apply_cursor(struct recovered_topic *topic, const struct record_curso
     return durable_raise(topic, &cursor->durable, chunk_bytes);
 }
 
+static bool void_valid(const struct record_verdict *verdict, uint64_t chunk_bytes)
+{
+    const uint64_t chunk_no = chunk_number(verdict->tail.position, chunk_bytes);
+    const bool unused = verdict->tail.position == chunk_first_frame(chunk_no, chunk_bytes);
+    return verdict->void_from > chunk_no || (unused && verdict->void_from == chunk_no);
+}
+
 static int apply_verdict(struct recovered_topic *topic, const struct record_verdict *verdict,
                          uint64_t chunk_bytes)
 {
-    if (!place_valid(&verdict->tail, chunk_bytes) ||
+    if (!place_valid(&verdict->tail, chunk_bytes) || !void_valid(verdict, chunk_bytes) ||
         verdict->tail.position < topic->durable.position ||
-        verdict->tail.position < topic->first.position ||
-        verdict->void_from <= chunk_number(verdict->tail.position, chunk_bytes)) {
+        verdict->tail.position < topic->first.position) {
         return -EBADMSG;
     }
     recovered_chunks_cut(topic, verdict->void_from);

@@ -382,17 +382,28 @@ static int judge(struct recovery_scan *scan, const struct recovered_topic *topic
     return 0;
 }
 
+/* The first chunk behind the tail. The tail's own counts too if nothing is in it and its assignment
+ * says that it begins with a later seq: that would stay wrong. */
+static uint64_t chunks_end(const struct recovery_scan *scan, const struct recovered_topic *topic)
+{
+    const uint64_t tail_chunk = chunk_number(topic->tail.position, scan->chunk_bytes);
+    const struct recovered_chunk *chunk = recovered_chunk_find(topic, tail_chunk);
+    const bool unused = topic->tail.position == chunk_first_frame(tail_chunk, scan->chunk_bytes);
+    return chunk != NULL && unused && chunk->base_seq > topic->tail.seq ? tail_chunk
+                                                                        : tail_chunk + 1;
+}
+
 int recovery_conclude(struct recovery_scan *scan, struct recovered_topic *topic)
 {
     const int result = judge(scan, topic);
     if (result != 0) {
         return result;
     }
-    const uint64_t tail_chunk = chunk_number(topic->tail.position, scan->chunk_bytes);
     topic->first_chunk = chunk_number(topic->first.position, scan->chunk_bytes);
     recovered_chunks_trim(topic);
-    if (recovered_chunks_cut(topic, tail_chunk + 1)) {
-        topic->void_from = tail_chunk + 1;
+    const uint64_t end = chunks_end(scan, topic);
+    if (recovered_chunks_cut(topic, end)) {
+        topic->void_from = end;
         topic->changed = true;
     }
     return 0;
