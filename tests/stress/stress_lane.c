@@ -14,14 +14,15 @@
 #include "shm/lane.h"
 #include "tests/stress/stress.h"
 
-enum { BODY_BYTES_MAX = 2000 };
+enum { BODY_BYTES_MAX = 2000, BODY_BYTES_SMALL = 60 };
 
 static struct lane_map lane;
 static struct atom client_done; /* what the client has submitted in all, plus one */
 
+/* Most are small, so that the CQ is full as often as the SQ. */
 static uint64_t body_bytes(uint64_t number)
 {
-    return number * 2654435761U % BODY_BYTES_MAX;
+    return number * 2654435761U % (number % 64 == 0 ? BODY_BYTES_MAX : BODY_BYTES_SMALL);
 }
 
 /* The client's thread. */
@@ -58,17 +59,19 @@ static void *client_run(void *context)
     uint64_t reaped = 0;
     (void)context;
     while (stress_now_ms() < end_ms) {
-        for (uint32_t burst = dice_roll(&dice, 200); burst > 0; burst--) {
+        for (uint32_t burst = dice_roll(&dice, 1000); burst > 0; burst--) {
             const uint64_t bytes = submission_bytes(body_bytes(sent));
             for (unsigned spins = 0; tail + bytes - lane_room(&lane) > lane.sq_bytes;) { /* [L2] */
-                reaped = completions_reap(reaped);
+                if (lane_completions(&lane) - reaped == lane.cq_slots) {
+                    reaped = completions_reap(reaped); /* the engine waits for that */
+                }
                 stress_pause(&spins);
             }
             submission_write(sent++, tail);
             tail += bytes;
             lane_publish(&lane, tail); /* [L1] */
         }
-        if (dice_roll(&dice, 4) == 0) {
+        if (dice_roll(&dice, 16) == 0) {
             reaped = completions_reap(reaped);
         }
     }

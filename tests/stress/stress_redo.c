@@ -100,15 +100,15 @@ static void published_check(const struct lane_record_shm *record)
 static uint64_t record_check(const struct lane_record_shm *record, uint64_t reaped)
 {
     const uint64_t cq_tail = atom_load_acquire(&record->cq_tail);
-    const uint64_t head = atom_load_acquire(&record->head);
-    stress_check(head >= cq_tail * SUBMISSION_BYTES, "[J4] the CQ tail is ahead of the SQ head");
-    stress_check(topic_published_seq(&topic) * SUBMISSION_BYTES >= head,
-                 "[J3] taken up to %lu, and not in the topic", head);
     for (; reaped < cq_tail; reaped++) {
         const struct completion_shm *completion = lane_completion(&lane, reaped);
         stress_check(completion->user_data == reaped && completion->seq == reaped,
                      "[J4] completion %lu is that of %lu", reaped, completion->user_data);
     }
+    const uint64_t head = atom_load_acquire(&record->head);
+    stress_check(head >= cq_tail * SUBMISSION_BYTES, "[J4] the CQ tail is ahead of the SQ head");
+    stress_check(topic_published_seq(&topic) * SUBMISSION_BYTES >= head,
+                 "[J3] taken up to %lu, and not in the topic", head);
     lane_reap_to(&lane, reaped);
     return reaped;
 }

@@ -1,0 +1,70 @@
+/* Single step: see single_step.h. */
+#include "tests/unit/single_step.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* A child that takes more is not going to end. */
+enum { INSTRUCTIONS_MAX = 1000 * 1000 };
+
+static void images_add(struct images *images, const void *memory, size_t bytes)
+{
+    if (images->count > 0 && memcmp(images->image[images->count - 1], memory, bytes) == 0) {
+        return;
+    }
+    if (images->count == images->room) {
+        images->room = images->room == 0 ? 64 : images->room * 2;
+        images->image = realloc(images->image, images->room * sizeof(void *));
+        cr_assert_not_null(images->image);
+    }
+    void *copy = malloc(bytes);
+    cr_assert_not_null(copy);
+    memcpy(copy, memory, bytes);
+    images->image[images->count++] = copy;
+}
+
+static void child_run(void *memory, void (*step)(void *memory, void *context), void *context)
+{
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0 || raise(SIGSTOP) != 0) {
+        _exit(1);
+    }
+    step(memory, context);
+    _exit(0);
+}
+
+void images_record(struct images *images, void *memory, size_t bytes,
+                   void (*step)(void *memory, void *context), void *context)
+{
+    int status;
+    *images = (struct images){0};
+    images_add(images, memory, bytes);
+    const pid_t child = fork();
+    cr_assert_geq(child, 0);
+    if (child == 0) {
+        child_run(memory, step, context);
+    }
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFSTOPPED(status), "a process here cannot be traced by its parent");
+    for (int i = 0; WIFSTOPPED(status); i++) {
+        cr_assert_lt(i, INSTRUCTIONS_MAX);
+        images_add(images, memory, bytes);
+        cr_assert_eq(ptrace(PTRACE_SINGLESTEP, child, NULL, NULL), 0);
+        cr_assert_eq(waitpid(child, &status, 0), child);
+    }
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    images_add(images, memory, bytes);
+}
+
+void images_free(struct images *images)
+{
+    for (size_t i = 0; i < images->count; i++) {
+        free(images->image[i]);
+    }
+    free(images->image);
+    *images = (struct images){0};
+}
