@@ -26,6 +26,7 @@ enum {
     CHUNKS = 48,     /* sixteen small ones, then big ones; more than the arena holds */
     ARENA_BIGS = 6,
     TOPIC_ID = 9,
+    PINS_TAKEN_MIN = 100,
 };
 
 static struct directory_shm *directory;
@@ -34,7 +35,8 @@ static struct topic topic;
 static struct chunk *chunks[CHUNKS];
 static struct client clients[READERS];
 static struct pins_shm *pins[READERS];
-static struct atom reader_done;
+static struct atom engine_done;
+static struct atom pins_taken[READERS]; /* each by its reader */
 
 #ifdef TUSK_TSAN
 /* ThreadSanitizer does not see the kernel read what threads have mapped: here the pool reads the
@@ -75,6 +77,16 @@ static void image_fill(const struct chunk *chunk, uint64_t life)
     }
 }
 
+static bool everybody_has_read(void)
+{
+    for (unsigned i = 0; i < READERS; i++) {
+        if (atom_load_relaxed(&pins_taken[i]) < PINS_TAKEN_MIN) { /* seen later, if stale */
+            return false;
+        }
+    }
+    return true;
+}
+
 static void *engine_run(void *context)
 {
     struct stress_dice dice = {0};
@@ -82,7 +94,7 @@ static void *engine_run(void *context)
     uint64_t life = 0;
     uint64_t full = 0;
     (void)context;
-    while (stress_now_ms() < end_ms) {
+    while (stress_now_ms() < end_ms || !everybody_has_read()) {
         struct chunk *chunk = chunks[dice_roll(&dice, CHUNKS)];
         if (chunk->state == CHUNK_RESIDENT) {
             pool_touch(&pool, chunk);
@@ -94,9 +106,9 @@ static void *engine_run(void *context)
             full++; /* everything that could go is pinned */
         }
     }
-    atom_store_release(&reader_done, 1);
+    atom_store_release(&engine_done, 1);
     printf("lives=%lu evictions=%lu full=%lu\n", life, pool.evictions, full);
-    stress_check(pool.evictions > 1000 || life < 1000, "nothing was evicted");
+    stress_check(pool.evictions > 0, "nothing was evicted");
     return NULL;
 }
 
@@ -142,12 +154,11 @@ static void *reader_run(void *context)
     struct stress_dice dice = {0};
     struct hold holds[READER_PINS];
     const unsigned own = stress_number();
-    uint64_t taken = 0;
     (void)context;
     for (unsigned i = 0; i < READER_PINS; i++) {
         holds[i] = (struct hold){.pin = &pins[own]->pin[i * 300], .unit = UNIT_NONE};
     }
-    while (atom_load_acquire(&reader_done) == 0) {
+    while (atom_load_acquire(&engine_done) == 0) {
         struct hold *hold = &holds[dice_roll(&dice, READER_PINS)];
         if (hold->unit != UNIT_NONE) {
             image_check(hold);
@@ -158,7 +169,7 @@ static void *reader_run(void *context)
         if (unit_find(&dice, &unit) &&
             pin_take(hold->pin, directory_stamp(directory, unit), unit, &hold->stamp) == 1) {
             hold->unit = unit;
-            taken++;
+            atom_add_relaxed(&pins_taken[own], 1);
         }
     }
     for (unsigned i = 0; i < READER_PINS; i++) {
@@ -167,8 +178,7 @@ static void *reader_run(void *context)
             pin_release(holds[i].pin);
         }
     }
-    stress_check(taken > 0, "reader %u never held an image", own);
-    printf("reader=%u pins=%lu\n", own, taken);
+    printf("reader=%u pins=%lu\n", own, atom_load_relaxed(&pins_taken[own])); /* own word */
     return NULL;
 }
 
