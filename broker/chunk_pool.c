@@ -231,7 +231,9 @@ void pool_show(struct chunk_pool *pool, struct chunk *chunk)
 {
     chunk->state = CHUNK_RESIDENT;
     chunk_stamp_set(stamp_of(pool, chunk), pool->next_stamp++);
-    topic_map_chunk(chunk->topic->shm, chunk->number, chunk->unit);
+    if (!topic_map_names_later(chunk->topic->shm, chunk->number)) {
+        topic_map_chunk(chunk->topic->shm, chunk->number, chunk->unit);
+    }
 }
 
 void pool_unassign(struct chunk_pool *pool, struct chunk *chunk)
