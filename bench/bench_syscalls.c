@@ -200,6 +200,7 @@ int main(int argc, char **argv)
         return client_run(argv[1], argv[2]);
     }
     strcpy(settings.idle, "spin");
+    strcpy(settings.fsync, "none");
     settings.size_min = settings.size_max = ENTRY_SIZE;
     settings.runs = 1;
     settings_load(&settings);

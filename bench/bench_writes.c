@@ -27,25 +27,38 @@ struct shape {
     enum producer_mode mode;
     bool latency;
     bool pipe; /* one producer, one follower, small entries, nothing synced */
+    bool lead; /* the producer stays close to the follower */
 };
 
 static const struct shape shapes[] = {
-    {"append", PRODUCER_APPEND, true, false},
-    {"submit", PRODUCER_SUBMIT, false, false},
-    {"submit, completions reaped", PRODUCER_COMPLETIONS, false, false},
-    {"batch append", PRODUCER_BATCH, true, false},
-    {"64 B from process to process", PRODUCER_SUBMIT, false, true},
-    {"the same, batches of 64", PRODUCER_SUBMIT_BATCH, false, true},
+    {"append", PRODUCER_APPEND, true, false, false},
+    {"submit", PRODUCER_SUBMIT, false, false, false},
+    {"submit, completions reaped", PRODUCER_COMPLETIONS, false, false, false},
+    {"batch append", PRODUCER_BATCH, true, false, false},
+    {"64 B, process to process", PRODUCER_SUBMIT, false, true, true},
+    {"64 B, process to process, batches", PRODUCER_SUBMIT_BATCH, false, true, true},
+    {"64 B, process to process, unbounded", PRODUCER_SUBMIT, false, true, false},
 };
 
 #define SHAPES_COUNT (sizeof shapes / sizeof *shapes)
 #define PIPE_SIZE 64
 #define PIPE_BATCH 64
+#define PIPE_LEAD ((32 << 20) / 96) /* entries in 32 MiB of log, a quarter of the arena */
+
+static unsigned shapes_wanted(const struct settings *settings)
+{
+    unsigned count = 0;
+
+    for (size_t i = 0; i < SHAPES_COUNT; i++) {
+        count += settings_wants(settings, shapes[i].name);
+    }
+    return count;
+}
 
 static struct producer_plan plan_make(const struct settings *settings, const struct shape *shape)
 {
     const unsigned workers = shape->pipe ? 1 : settings->procs_max * settings->threads;
-    const uint64_t bytes = settings->bytes_max / SHAPES_COUNT / settings->runs;
+    const uint64_t bytes = settings->bytes_max / shapes_wanted(settings) / settings->runs;
 
     return (struct producer_plan){
         .mode = shape->mode,
@@ -57,6 +70,7 @@ static struct producer_plan plan_make(const struct settings *settings, const str
         .size_max = shape->pipe ? PIPE_SIZE : settings->size_max,
         .log_bytes_max = bytes / workers,
         .latency = shape->latency,
+        .lead_entries = shape->lead ? PIPE_LEAD : 0,
     };
 }
 
@@ -117,9 +131,10 @@ int main(void)
                 "how many entries per second do producer processes append, and how many of 64 "
                 "bytes reach a reading process?",
                 &settings, columns, COLUMNS);
-    printf("%u producer processes of %u threads, batches of %u; from process to process: one "
-           "producer, one reader, fsync none.\n",
-           settings.procs_max, settings.threads, settings.batch);
+    printf(
+        "%u producer processes of %u threads, batches of %u. Process to process: one producer, at "
+        "most %d entries ahead of one reader unless unbounded, fsync none, batches of %d.\n",
+        settings.procs_max, settings.threads, settings.batch, PIPE_LEAD, PIPE_BATCH);
     for (unsigned run = 0; run < settings.runs; run++) {
         for (size_t i = 0; i < SHAPES_COUNT; i++) {
             const int result = settings_wants(&settings, shapes[i].name)

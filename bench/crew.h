@@ -37,6 +37,7 @@ struct crew_shared {
     alignas(128) _Atomic uint32_t stop;      /* the time is up */
     alignas(128) _Atomic uint32_t producing; /* threads that still produce */
     alignas(128) _Atomic uint64_t produced;  /* entries of those that have ended */
+    alignas(128) _Atomic uint64_t followed;  /* entries that the one follower has seen so far */
     alignas(128) struct worker_result results[];
 };
 

@@ -87,6 +87,7 @@ static int entries_take(struct worker *worker, struct follower *follower, unsign
     }
     sum->entries += (uint64_t)count;
     sum->operations++;
+    atomic_store_explicit(&worker->shared->followed, sum->entries, memory_order_relaxed);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include "bench/clock.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #define PAYLOAD_SPREAD 4096 /* payloads begin at a random place of so many */
 #define REAP_MAX 256
 #define WAIT_MS 30000
+#define LEAD_LOOK_EVERY 64 /* operations between two looks at the follower */
 
 struct producer {
     struct tusk_topic *topic;
@@ -186,6 +188,17 @@ static int producer_end(struct worker *worker, struct producer *producer)
     return tusk_flush(worker->tusk, TUSK_COMMITTED, WAIT_MS);
 }
 
+/* Wait until the follower is close enough. */
+static void lead_limit(const struct worker *worker, const struct producer *producer,
+                       uint64_t entries)
+{
+    while (!worker_stopped(worker) &&
+           entries > producer->plan->lead_entries +
+                         atomic_load_explicit(&worker->shared->followed, memory_order_relaxed)) {
+        sched_yield();
+    }
+}
+
 int producer_work(struct worker *worker)
 {
     struct producer *producer = worker->state;
@@ -216,6 +229,9 @@ int producer_work(struct worker *worker)
             before_ns = now_ns;
         }
         operations++;
+        if (plan->lead_entries > 0 && operations % LEAD_LOOK_EVERY == 0) {
+            lead_limit(worker, producer, operations * entries);
+        }
         for (unsigned i = 0; i < entries; i++) {
             payload_bytes += producer->entries[i].iov_len;
             producer->log_bytes += producer_log_bytes(producer->entries[i].iov_len);
