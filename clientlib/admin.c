@@ -32,15 +32,15 @@ int tusk_topic_delete(struct tusk *tusk, const char *name)
     if (error != 0) {
         return error;
     }
-    struct descriptor descriptor;
+    struct descriptor *descriptor;
     error = descriptor_open(lane, name, &descriptor);
     if (error != 0) {
         return error;
     }
     const struct lane_request request = {.kind = SUBMIT_TOPIC_DELETE,
-                                         .topic_word = descriptor.word};
+                                         .topic_word = descriptor->word};
     error = admin_call(lane, &request);
-    descriptor_close(lane, descriptor.word);
+    descriptor_close(tusk, lane, descriptor);
     return error;
 }
 
@@ -66,6 +66,9 @@ int tusk_topic_trim(struct tusk_topic *topic, uint64_t first_seq)
     const int error = topic_lane(topic, &lane);
     if (error != 0) {
         return error;
+    }
+    if (first_seq > topic_published_seq(topic->shm)) {
+        return -EINVAL;
     }
     const struct lane_request request = {
         .kind = SUBMIT_TOPIC_TRIM, .topic_word = topic->word, .arg = first_seq};

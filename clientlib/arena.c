@@ -5,11 +5,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clientlib/cancel.h"
 #include "clientlib/handle.h"
 #include "shm/cleanup.h"
 #include "shm/frame.h"
 
-enum { WORD_BITS = 64 };
+enum {
+    WORD_BITS = 64,
+    TRANSIENT_FIRST = (PINS_MAX - PINS_TRANSIENT) / WORD_BITS, /* of words_taken */
+};
+_Static_assert(PINS_TRANSIENT % WORD_BITS == 0, "a bitmap word is one kind or the other");
 
 void arena_init(struct arena *arena)
 {
@@ -55,7 +60,7 @@ static int arena_map(struct tusk *tusk, struct arena *arena)
             return handle_kill(tusk);
         }
         if (error != 0) {
-            return error;
+            return resource_error(error);
         }
     }
     const int error = mapping_open(&arena->images_mapping, arena->fd, header->arena_bytes, false);
@@ -73,6 +78,7 @@ static int arena_map(struct tusk *tusk, struct arena *arena)
 
 int arena_open(struct tusk *tusk)
 {
+    CANCEL_OFF;
     struct arena *arena = &tusk->arena;
     pthread_mutex_lock(&arena->lock);
     const int error = arena->images != NULL ? 0 : arena_map(tusk, arena);
@@ -80,9 +86,10 @@ int arena_open(struct tusk *tusk)
     return error;
 }
 
-static struct atom *word_take(struct arena *arena)
+/* A free word among the bits of words_taken from the first to before the end. */
+static struct atom *word_take(struct arena *arena, unsigned first, unsigned end)
 {
-    for (unsigned i = 0; i < PINS_MAX / WORD_BITS; i++) {
+    for (unsigned i = first; i < end; i++) {
         const uint64_t free_bits = ~arena->words_taken[i];
         if (free_bits != 0) {
             const unsigned bit = (unsigned)__builtin_ctzll(free_bits);
@@ -93,11 +100,19 @@ static struct atom *word_take(struct arena *arena)
     return NULL;
 }
 
+struct atom *pin_word_transient_take(struct arena *arena)
+{
+    pthread_mutex_lock(&arena->lock);
+    struct atom *word = word_take(arena, TRANSIENT_FIRST, PINS_MAX / WORD_BITS);
+    pthread_mutex_unlock(&arena->lock);
+    return word;
+}
+
 uint32_t pin_words_take(struct arena *arena, struct atom **words, uint32_t count)
 {
     uint32_t taken = 0;
     pthread_mutex_lock(&arena->lock);
-    while (taken < count && (words[taken] = word_take(arena)) != NULL) {
+    while (taken < count && (words[taken] = word_take(arena, 0, TRANSIENT_FIRST)) != NULL) {
         taken++;
     }
     pthread_mutex_unlock(&arena->lock);

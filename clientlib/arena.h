@@ -39,6 +39,18 @@ void arena_deinit(struct arena *arena, bool forked);
 /* Maps arena and pins unless that has been done. 0 or -errno. */
 int arena_open(struct tusk *tusk);
 
+/* Words that are never kept from one call to the next, so that a session with more readers than
+ * words can still read: its entries are copied then. */
+enum { PINS_TRANSIENT = 64 };
+
+/* A transient word; NULL: all are in use. Given back by pin_words_give(). */
+struct atom *pin_word_transient_take(struct arena *arena);
+
+static inline bool pin_word_transient(const struct arena *arena, const struct atom *word)
+{
+    return word - arena->pins->pin >= PINS_MAX - PINS_TRANSIENT;
+}
+
 /* Up to `count` pin words; returns how many: fewer when the others are in use. */
 uint32_t pin_words_take(struct arena *arena, struct atom **words, uint32_t count);
 

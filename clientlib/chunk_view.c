@@ -57,6 +57,7 @@ void chunk_view_release(struct chunk_view *view, struct client_lane *lane)
     chunk_view_spares_give(view);
     view->count = 0;
     view->image = NULL;
+    view->transient = false;
 }
 
 void chunk_view_trim(struct chunk_view *view, struct client_lane *lane)
@@ -103,6 +104,7 @@ static void view_show(struct chunk_view *view, const struct chunk_hold *hold, ui
 {
     const struct arena *arena = &view->topic->tusk->arena;
     view->holds[view->count++] = *hold;
+    view->transient = pin_word_transient(arena, hold->pin);
     view->image = arena->images + (uint64_t)hold->unit * arena->unit_bytes;
     view->chunk_no = chunk_no;
     view->start = chunk_start(chunk_no, arena->chunk_bytes);
@@ -172,7 +174,11 @@ static struct atom *spare_take(struct chunk_view *view)
     if (view->spare_count > 0) {
         return view->spares[--view->spare_count];
     }
-    return pin_words_take(&view->topic->tusk->arena, &word, 1) == 1 ? word : NULL;
+    struct arena *arena = &view->topic->tusk->arena;
+    if (pin_words_take(arena, &word, 1) == 1) {
+        return word;
+    }
+    return view->count == 0 ? pin_word_transient_take(arena) : NULL;
 }
 
 /* A hold with a pin word for a chunk to come. 0, CHUNK_VIEW_FULL or an error. */
@@ -207,7 +213,10 @@ int chunk_view_reserve(struct chunk_view *view, uint32_t wanted, uint32_t *chunk
                                             view->spares + view->spare_count, limit - have);
     }
     *chunks = view->count + view->spare_count;
-    return *chunks > 0 ? 0 : -ENOMEM;
+    if (*chunks == 0) {
+        *chunks = 1; /* there will be a transient one */
+    }
+    return 0;
 }
 
 static int view_fetch(struct chunk_view *view, struct client_lane *lane, struct chunk_hold *hold,

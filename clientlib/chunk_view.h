@@ -26,7 +26,7 @@ enum {
 
 /* What chunk_view_enter answers besides 0 and errors. */
 enum chunk_view_outcome {
-    CHUNK_VIEW_FULL = 1,   /* no hold or pin word is left */
+    CHUNK_VIEW_FULL = 1,   /* no hold is left */
     CHUNK_VIEW_ABSENT = 2, /* chunk_view_enter_mapped: not in the arena, as far as can be seen */
 };
 
@@ -43,6 +43,7 @@ struct chunk_view {
     uint32_t count;
     struct atom *spares[CHUNK_HOLDS_MAX]; /* pin words that pin nothing now */
     uint32_t spare_count;
+    bool transient; /* the current hold ends with the call: entries in it are copied */
 
     const unsigned char *image; /* of the current chunk; NULL: there is none */
     uint64_t chunk_no;
@@ -64,7 +65,7 @@ int chunk_view_find(struct chunk_view *view, struct client_lane *lane, unsigned 
                     struct expiry expiry);
 
 /* Sets pin words aside for so many chunks in all; *chunks: how many there are words for, at least 1.
- * 0, -ENOMEM or as arena_open(). Kept until chunk_view_spares_give(). */
+ * 0 or as arena_open(). Kept until chunk_view_spares_give(). */
 int chunk_view_reserve(struct chunk_view *view, uint32_t wanted, uint32_t *chunks);
 void chunk_view_spares_give(struct chunk_view *view);
 

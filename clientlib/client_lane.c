@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clientlib/cancel.h"
 #include "clientlib/cursor.h"
 #include "clientlib/lane_op.h"
 #include "clientlib/tail_wait.h"
@@ -38,6 +39,7 @@ static void lane_leave(struct client_lane *lane)
 
 static void thread_exits(void *value)
 {
+    CANCEL_OFF;
     struct thread_lanes *thread = value;
     client_lane_cache = (struct client_lane_cache){0};
     for (uint32_t i = 0; i < thread->count; i++) {
@@ -143,7 +145,7 @@ static int lane_new(struct tusk *tusk, struct client_lane **lane)
         return handle_kill(tusk);
     }
     if (error != 0) {
-        return error;
+        return resource_error(error);
     }
     error = lane_attach(made, tusk, fds);
     cleanup_fd_close(&fds[0]);
@@ -211,6 +213,7 @@ static int thread_lane_find(struct tusk *tusk, struct client_lane **lane)
 
 int client_lane_find(struct tusk *tusk, struct client_lane **lane)
 {
+    CANCEL_OFF;
     struct client_lane *found = NULL;
     const int error =
         tusk->one_lane ? single_lane_find(tusk, &found) : thread_lane_find(tusk, &found);

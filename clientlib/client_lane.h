@@ -71,6 +71,7 @@ struct client_lane {
     int socket;
     bool client_fences;
     const struct tusk_topic *reserved; /* the topic of the reservation, or NULL */
+    uint64_t reserved_at;              /* SQ index of its header; ops go between tail and this */
     uint64_t reserved_bytes;
 
     /* Completing. */

@@ -141,8 +141,10 @@ static int socket_connect(const char *path)
 }
 
 int client_session_open(struct client_session *session, const char *path, const char *namespace_key,
-                        struct control_welcome *welcome, int fds[2], struct expiry expiry)
+                        struct control_welcome *welcome, int fds[2], struct expiry expiry,
+                        bool *refused)
 {
+    *refused = false;
     const size_t namespace_bytes = strlen(namespace_key);
     if (namespace_bytes > NAMESPACE_KEY_BYTES_MAX) {
         return -EINVAL;
@@ -160,6 +162,7 @@ int client_session_open(struct client_session *session, const char *path, const 
     int error = message_send(fd, &message, expiry);
     if (error == 0) {
         error = reply_receive(fd, CONTROL_WELCOME, id, &message, fds, 2, expiry);
+        *refused = message.header.kind == CONTROL_ERROR && error == message.header.error;
     }
     if (error != 0) {
         return error;

@@ -11,6 +11,7 @@
 #define TUSK_CLIENTLIB_CLIENT_SESSION_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,10 +31,11 @@ void client_session_deinit(struct client_session *session);
 /*
  * Connects to the broker's socket, says HELLO and receives WELCOME with `fds`: directory, arena.
  * 0; -ENOENT, -ECONNREFUSED, -EAGAIN, -EPIPE: no broker there yet; -ETIMEDOUT; another -errno is
- * final.
+ * final, and so is any that the broker itself answers: then *refused is set.
  */
 int client_session_open(struct client_session *session, const char *path, const char *namespace_key,
-                        struct control_welcome *welcome, int fds[2], struct expiry expiry);
+                        struct control_welcome *welcome, int fds[2], struct expiry expiry,
+                        bool *refused);
 void client_session_close(struct client_session *session);
 
 /* Asks for a lane: its id, its memfd and the client's end of its socket. 0 or -errno; -EPIPE: the

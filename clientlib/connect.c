@@ -11,8 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clientlib/cancel.h"
 #include "clientlib/client_lane.h"
 #include "clientlib/cursor.h"
+#include "clientlib/descriptor.h"
 #include "clientlib/handle.h"
 #include "clientlib/idle.h"
 #include "clientlib/lane_op.h"
@@ -90,12 +92,10 @@ static int session_error(int error)
         return -ENOTCONN;
     case -EPERM:
         return -EACCES;
-    case -EMFILE:
-    case -ENFILE:
-    case -ENOBUFS:
-        return -ENOMEM;
+    case -ENOENT: /* the broker's answer: there is no such namespace */
+        return -EINVAL;
     default:
-        return error;
+        return resource_error(error);
     }
 }
 
@@ -109,12 +109,13 @@ static int session_open(struct tusk *tusk, const struct tusk_options *options,
     const struct expiry expiry = handle_expiry(tusk);
     for (int pause_ms = RETRY_FIRST_MS;;) {
         char path[SOCKET_PATH_BYTES_MAX];
+        bool refused = false;
         int error = socket_path_find(options->socket_path, path);
         if (error == 0) {
             error = client_session_open(&tusk->session, path, key != NULL ? key : NAMESPACE_DEFAULT,
-                                        welcome, fds, expiry);
+                                        welcome, fds, expiry, &refused);
         }
-        if (!broker_absent(error)) {
+        if (refused || !broker_absent(error)) {
             return session_error(error);
         }
         const int left_ms = expiry_left_ms(expiry);
@@ -153,6 +154,7 @@ int tusk_connect(struct tusk **tusk, const struct tusk_options *options)
     if (tusk == NULL || !OPTIONS_TAKE(&given, options)) {
         return -EINVAL;
     }
+    CANCEL_OFF;
     struct tusk *made;
     int error = handle_new(&made);
     if (error != 0) {
@@ -210,6 +212,11 @@ static void topics_free(struct tusk *tusk)
         }
         topic_free(topic);
     }
+    while (!LIST_EMPTY(&tusk->descriptors)) {
+        struct descriptor *descriptor = LIST_FIRST(&tusk->descriptors);
+        LIST_REMOVE(descriptor, siblings);
+        free(descriptor);
+    }
 }
 
 void tusk_disconnect(struct tusk *tusk)
@@ -217,6 +224,7 @@ void tusk_disconnect(struct tusk *tusk)
     if (tusk == NULL) {
         return;
     }
+    CANCEL_OFF;
     const bool forked = handle_forked(tusk);
     handle_hide(tusk);
     if (!forked) {

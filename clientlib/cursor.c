@@ -269,6 +269,7 @@ static int cursor_read(struct topic_cursor *cursor, const struct cursor_read *re
         cursor->holding = NULL;
     }
     chunk_view_spares_give(&cursor->walk.view);
+    walk_call_end(&cursor->walk, cursor->lane);
     if (!read->checkpoint) {
         walk_to_position(&cursor->walk, seq, position);
     } else if (given > 0 && cursor->granted > 0) {

@@ -1,12 +1,14 @@
 /*
- * Descriptor: finding a topic's descriptor in the directory, and giving it back.
- * Runs on:    the lane's thread.
- * Invariants: each descriptor_open() is followed by one descriptor_close(), or by the session's end.
+ * Descriptor: a topic's descriptor in the directory, as long as this handle uses it.
+ * Runs on:    the lane's thread; the list and `refs` belong to the holder of the handle's lock.
+ * Invariants: all topics of a handle with one name share a descriptor, so opening one again asks
+ *             nobody. Each TOPIC_OPEN is followed by one TOPIC_CLOSE, or by the session's end.
  */
 #ifndef TUSK_CLIENTLIB_DESCRIPTOR_H
 #define TUSK_CLIENTLIB_DESCRIPTOR_H
 
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "clientlib/client_lane.h"
 
@@ -14,12 +16,16 @@ struct descriptor {
     struct topic_shm *shm;
     uint64_t incarnation;
     uint64_t word; /* second word of submissions: its index, low bits of the incarnation */
+    uint64_t hash; /* of the name */
+    uint32_t refs;
+    LIST_ENTRY(descriptor) siblings; /* in tusk.descriptors */
 };
 
-/* 0; -EINVAL: not a name of 1 to 255 bytes; or what the broker says. */
-int descriptor_open(struct client_lane *lane, const char *name, struct descriptor *descriptor);
+/* 0; -EINVAL: not a name of 1 to 255 bytes; -ENOMEM; or what the broker says. */
+int descriptor_open(struct client_lane *lane, const char *name, struct descriptor **descriptor);
 
-/* Without room, or while the thread holds a reservation, it stays the session's till its end. */
-void descriptor_close(struct client_lane *lane, uint64_t word);
+/* lane is the calling thread's, or NULL: then, as without room in it, the broker keeps the
+ * descriptor for the session till that ends. */
+void descriptor_close(struct tusk *tusk, struct client_lane *lane, struct descriptor *descriptor);
 
 #endif

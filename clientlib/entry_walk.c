@@ -216,6 +216,20 @@ static int walk_assemble(struct entry_walk *walk, struct client_lane *lane,
     return 0;
 }
 
+/* Copies an entry that lies in one piece, since its chunk can't be held. 0, WALK_TAKEN_BACK or an
+ * error. */
+static int walk_copy(struct entry_walk *walk, struct client_lane *lane,
+                     const struct frame_header *frame, struct tusk_entry *entry)
+{
+    struct walk_block *block = block_new(walk, entry->size);
+    if (block == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(block->bytes, frame + 1, entry->size);
+    entry->data = block->bytes;
+    return chunk_view_intact(&walk->view) ? 0 : frame_refused(walk, lane);
+}
+
 /* Fills *entry from the frame. WALK_ENTRY, WALK_OVER, or as walk_frame(). */
 static int walk_give(struct entry_walk *walk, struct client_lane *lane,
                      const struct frame_header *frame, size_t size_max, struct tusk_entry *entry,
@@ -228,10 +242,17 @@ static int walk_give(struct entry_walk *walk, struct client_lane *lane,
         if (given.size > size_max) {
             return WALK_OVER;
         }
-        given.data = frame + 1;
-        given.reserved[0] = (uint64_t)hold->unit + 1;
-        given.reserved[1] = hold->stamp;
-        hold->used = true;
+        if (UNLIKELY(walk->view.transient)) {
+            const int outcome = walk_copy(walk, lane, frame, &given);
+            if (outcome != 0) {
+                return outcome;
+            }
+        } else {
+            given.data = frame + 1;
+            given.reserved[0] = (uint64_t)hold->unit + 1;
+            given.reserved[1] = hold->stamp;
+            hold->used = true;
+        }
         walk_pass(walk, lane, frame);
     } else {
         uint64_t total;

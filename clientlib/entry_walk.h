@@ -57,6 +57,14 @@ void walk_to_position(struct entry_walk *walk, uint64_t seq, uint64_t position);
 /* Entries given by earlier calls are not valid any more. */
 void walk_call_begin(struct entry_walk *walk, struct client_lane *lane);
 
+/* The call ends: what can't be held any longer is let go. */
+static inline void walk_call_end(struct entry_walk *walk, struct client_lane *lane)
+{
+    if (UNLIKELY(walk->view.transient)) {
+        chunk_view_release(&walk->view, lane);
+    }
+}
+
 /* ... and the reader is going to sleep: nothing is held. */
 void walk_release(struct entry_walk *walk, struct client_lane *lane);
 

@@ -13,6 +13,7 @@
 #ifndef TUSK_CLIENTLIB_HANDLE_H
 #define TUSK_CLIENTLIB_HANDLE_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -70,6 +71,7 @@ struct tusk {
     struct client_lane *single_lane; /* of a one_lane handle, once it has one */
     LIST_HEAD(, client_lane) lanes;
     LIST_HEAD(, tusk_topic) topics;
+    LIST_HEAD(, descriptor) descriptors;
     uint64_t last_topic; /* serial */
 
     LIST_ENTRY(tusk) live; /* in the list of handle_find() */
@@ -93,6 +95,13 @@ int handle_kill(struct tusk *tusk);
 
 /* The error of a handle whose state is not HANDLE_ALIVE. */
 int handle_state_error(uint64_t state);
+
+/* What lacks descriptors or lanes says -ENOMEM, in the words of the public header. */
+static inline int resource_error(int error)
+{
+    return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOSPC ? -ENOMEM
+                                                                                         : error;
+}
 
 /* 0, -EOWNERDEAD or -ESTALE. */
 static inline int handle_check(const struct tusk *tusk)

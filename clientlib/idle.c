@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "clientlib/cancel.h"
 #include "clientlib/lane_op.h"
 #include "shm/wake.h"
 
@@ -38,6 +39,7 @@ static int lane_alive(struct client_lane *lane, uint64_t now_ns)
     }
     lane->checked_ns = now_ns;
     lane->nothings = 0;
+    CANCEL_OFF;
     struct pollfd poll_fd = {.fd = lane->socket};
     if (poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) {
         return handle_kill(lane->tusk);
@@ -94,6 +96,7 @@ int lane_epoll_get(struct client_lane *lane)
     if (lane->epoll_fd >= 0) {
         return lane->epoll_fd;
     }
+    CANCEL_OFF;
     const int fd = epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0) {
         return -ENOMEM;
@@ -147,6 +150,7 @@ static int lane_poll(struct client_lane *lane, int epoll_fd, int left_ms)
 
 int lane_sleep(struct client_lane *lane, const struct wake_on *on, struct expiry expiry)
 {
+    CANCEL_OFF;
     const int left_ms = expiry_left_ms(expiry);
     if (left_ms == 0) {
         return -ETIMEDOUT;

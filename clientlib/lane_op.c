@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "clientlib/cancel.h"
 #include "clientlib/idle.h"
 #include "shm/directory.h"
 #include "shm/pins.h"
@@ -17,6 +18,7 @@ void lane_quiet_fail(struct client_lane *lane, int error)
 
 int lane_ring(struct client_lane *lane)
 {
+    CANCEL_OFF;
     return wake_ring(lane->socket) == 0 ? 0 : handle_kill(lane->tusk);
 }
 
@@ -183,6 +185,12 @@ void lane_op_unclaim(struct client_lane *lane, struct lane_op *op)
     op_free(lane, op);
 }
 
+/* Is there room before a reservation, if the thread holds one? */
+static bool reservation_leaves(const struct client_lane *lane, uint64_t bytes)
+{
+    return lane->reserved == NULL || bytes <= lane->reserved_at - lane->sq_tail;
+}
+
 static int request_publish(struct client_lane *lane, const struct lane_request *request,
                            unsigned flags, uint64_t user_data)
 {
@@ -200,7 +208,7 @@ static int request_publish(struct client_lane *lane, const struct lane_request *
 int lane_op_submit(struct client_lane *lane, const struct lane_request *request,
                    struct expiry expiry, bool interruptible, struct lane_op **op)
 {
-    if (lane->reserved != NULL) {
+    if (!reservation_leaves(lane, submission_bytes(request->body_bytes))) {
         return -EBUSY;
     }
     int error = lane_op_claim(lane, expiry, interruptible, op);
@@ -224,7 +232,7 @@ int lane_op_submit(struct client_lane *lane, const struct lane_request *request,
 
 int lane_quiet_submit(struct client_lane *lane, const struct lane_request *request)
 {
-    if (lane->reserved != NULL) {
+    if (!reservation_leaves(lane, submission_bytes(request->body_bytes))) {
         return -EBUSY;
     }
     if (!lane_fits(lane, submission_bytes(request->body_bytes))) {

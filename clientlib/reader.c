@@ -177,6 +177,7 @@ static int reader_take(struct tusk_reader *reader, struct client_lane *lane, siz
             reader->earliest = false;
         }
     }
+    walk_call_end(&reader->walk, lane);
     return count > 0 ? (int)count : error;
 }
 

@@ -20,8 +20,8 @@ int tusk_topic_open(struct tusk *tusk, const char *name, const struct tusk_topic
                     struct tusk_topic **topic)
 {
     struct tusk_topic_options given = TUSK_TOPIC_OPTIONS_INIT;
-    if (tusk == NULL || topic == NULL || !OPTIONS_TAKE(&given, options) || given.no_wait > 1 ||
-        given.no_create > 1 ||
+    if (tusk == NULL || name == NULL || topic == NULL || !OPTIONS_TAKE(&given, options) ||
+        given.no_wait > 1 || given.no_create > 1 ||
         (given.retention != NULL && strcmp(given.retention, "consumed") != 0)) {
         return -EINVAL;
     }
@@ -34,16 +34,15 @@ int tusk_topic_open(struct tusk *tusk, const char *name, const struct tusk_topic
     if (made == NULL) {
         return -ENOMEM;
     }
-    struct descriptor descriptor;
-    error = descriptor_open(lane, name, &descriptor);
+    error = descriptor_open(lane, name, &made->descriptor);
     if (error != 0) {
         free(made);
         return error;
     }
     made->tusk = tusk;
-    made->shm = descriptor.shm;
-    made->word = descriptor.word;
-    made->incarnation = descriptor.incarnation;
+    made->shm = made->descriptor->shm;
+    made->word = made->descriptor->word;
+    made->incarnation = made->descriptor->incarnation;
     made->flags =
         (given.no_wait != 0 ? SUBMIT_NO_WAIT : 0U) | (given.no_create != 0 ? SUBMIT_NO_CREATE : 0U);
     pthread_mutex_lock(&tusk->lock);
@@ -63,9 +62,9 @@ void tusk_topic_close(struct tusk_topic *topic)
     struct client_lane *lane = client_lane_peek(tusk);
     if (lane != NULL) {
         tusk_abandon(topic);
-        descriptor_close(lane, topic->word);
     }
     topic_cursors_close(topic, lane);
+    descriptor_close(tusk, lane, topic->descriptor);
     pthread_mutex_lock(&tusk->lock);
     topic->closed = true;
     const bool last = LIST_EMPTY(&topic->readers);

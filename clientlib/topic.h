@@ -22,7 +22,8 @@ struct tusk_topic {
     uint64_t word;         /* second word of its submissions: descriptor index, incarnation */
     unsigned flags;        /* of its appends: enum submission_flag */
     uint64_t incarnation;
-    uint64_t serial; /* unique in this handle: what lanes cache by */
+    struct descriptor *descriptor; /* where the three come from */
+    uint64_t serial;               /* unique in this handle: what lanes cache by */
 
     bool closed; /* waits for its last reader */
     LIST_HEAD(, tusk_reader) readers;
@@ -38,15 +39,21 @@ void topic_free(struct tusk_topic *topic);
 struct tusk_reader *topic_reader_take(struct tusk_topic *topic);
 void reader_free(struct tusk_reader *reader);
 
-/* Has the topic been deleted? 0 or -ESTALE. */
-static inline int topic_check(const struct tusk_topic *topic)
+/* Does a descriptor still name what it named as this incarnation? 0 or -ESTALE. */
+static inline int incarnation_check(const struct topic_shm *shm, uint64_t incarnation)
 {
-    const enum topic_state state = topic_state(topic->shm);
+    const enum topic_state state = topic_state(shm);
     if (UNLIKELY((state != TOPIC_PRESENT && state != TOPIC_ABSENT) ||
-                 atom_load_relaxed(&topic->shm->incarnation) != topic->incarnation)) { /* [T3] */
+                 atom_load_relaxed(&shm->incarnation) != incarnation)) { /* [T3] */
         return -ESTALE;
     }
     return 0;
+}
+
+/* Has the topic been deleted? 0 or -ESTALE. */
+static inline int topic_check(const struct tusk_topic *topic)
+{
+    return incarnation_check(topic->shm, topic->incarnation);
 }
 
 #endif

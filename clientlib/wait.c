@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "clientlib/cancel.h"
 #include "clientlib/client_lane.h"
 #include "clientlib/idle.h"
 #include "clientlib/lane_op.h"
@@ -161,6 +162,7 @@ int tusk_fd(struct tusk *tusk)
     if (tusk == NULL) {
         return -EINVAL;
     }
+    CANCEL_OFF;
     struct client_lane *lane;
     int error = client_lane_get(tusk, &lane);
     if (error != 0) {
@@ -185,6 +187,7 @@ int tusk_fd(struct tusk *tusk)
 
 int tusk_arm(struct tusk *tusk)
 {
+    CANCEL_OFF;
     const int epoll_fd = tusk_fd(tusk);
     if (epoll_fd < 0) {
         return epoll_fd;
@@ -261,6 +264,7 @@ void tusk_wakeup(struct tusk *tusk)
     if (tusk == NULL || handle_forked(tusk)) {
         return;
     }
+    CANCEL_OFF;
     const int saved = errno;
     atomic_fetch_add(&tusk->wakeups, 1);
     (void)eventfd_write(tusk->wakeup_fd, 1);
