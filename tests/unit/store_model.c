@@ -18,12 +18,12 @@ uint64_t model_random(struct model *model, uint64_t below)
 }
 
 /* What an entry holds at byte i. */
-static uint8_t content(uint32_t stamp, uint64_t i)
+uint8_t model_content(uint32_t stamp, uint64_t i)
 {
     return (uint8_t)((stamp * UINT32_C(2654435761)) >> (i % 4 * 8)) ^ (uint8_t)(i / 4);
 }
 
-static struct model_topic *system_of(struct model *model)
+struct model_topic *model_system_of(struct model *model)
 {
     return &model->topics[0];
 }
@@ -48,7 +48,7 @@ static uint32_t slot_get(struct model *model, const struct model_topic *topic, u
     return slot;
 }
 
-static struct model_chunk *chunk_find(struct model_topic *topic, uint64_t chunk_no)
+struct model_chunk *model_chunk_find(struct model_topic *topic, uint64_t chunk_no)
 {
     for (uint32_t i = 0; i < topic->chunks_count; i++) {
         if (topic->chunks[i].chunk_no == chunk_no) {
@@ -58,8 +58,8 @@ static struct model_chunk *chunk_find(struct model_topic *topic, uint64_t chunk_
     return NULL;
 }
 
-static struct model_chunk *chunk_add(struct model_topic *topic, uint64_t chunk_no, uint32_t slot,
-                                     uint64_t generation)
+struct model_chunk *model_chunk_add(struct model_topic *topic, uint64_t chunk_no, uint32_t slot,
+                                    uint64_t generation)
 {
     cr_assert_lt(topic->chunks_count, MODEL_CHUNKS_MAX);
     struct model_chunk *chunk = &topic->chunks[topic->chunks_count++];
@@ -77,10 +77,10 @@ static struct model_chunk *chunk_assign(struct model *model, struct model_topic 
         const uint32_t slot = topic->next_slot;
         cr_assert_neq(slot, SLOT_NONE);
         topic->next_slot = SLOT_NONE;
-        return chunk_add(topic, chunk_no, slot, topic->next_generation);
+        return model_chunk_add(topic, chunk_no, slot, topic->next_generation);
     }
-    struct model_chunk *chunk =
-        chunk_add(topic, chunk_no, slot_get(model, topic, chunk_no), model->next_generation++);
+    struct model_chunk *chunk = model_chunk_add(topic, chunk_no, slot_get(model, topic, chunk_no),
+                                                model->next_generation++);
     const struct record record = {.kind = RECORD_ASSIGN,
                                   .topic_id = topic->id,
                                   .assign = {.chunk_no = chunk_no,
@@ -90,7 +90,7 @@ static struct model_chunk *chunk_assign(struct model *model, struct model_topic 
                                              .slot = chunk->slot,
                                              .durable = topic->durable}};
     model_record(model, &record);
-    return chunk_find(topic, chunk_no);
+    return model_chunk_find(topic, chunk_no);
 }
 
 /* Frames, placed by the rules of the log. `open` is where the next one goes. */
@@ -98,7 +98,7 @@ static struct model_chunk *chunk_assign(struct model *model, struct model_topic 
 static struct model_chunk *chunk_enter(struct model *model, struct model_topic *topic)
 {
     const uint64_t chunk_no = chunk_number(topic->open.position, MODEL_CHUNK);
-    struct model_chunk *chunk = chunk_find(topic, chunk_no);
+    struct model_chunk *chunk = model_chunk_find(topic, chunk_no);
     if (chunk == NULL) {
         chunk = chunk_assign(model, topic, chunk_no);
     }
@@ -188,7 +188,7 @@ static void entry_put(struct model *model, struct model_topic *topic, const uint
 
 void model_raw_record(struct model *model, const void *bytes, uint32_t size)
 {
-    struct model_topic *system = system_of(model);
+    struct model_topic *system = model_system_of(model);
     entry_put(model, system, bytes, size, 0);
     system->tail = system->open;
 }
@@ -231,7 +231,7 @@ static void entry_make(struct model *model, struct model_topic *topic, uint32_t 
     struct model_entry *entry = &topic->entries[topic->open.seq];
     *entry = (struct model_entry){.size = size, .stamp = ++model->stamp};
     for (uint32_t i = 0; i < size; i++) {
-        payload[i] = content(entry->stamp, i);
+        payload[i] = model_content(entry->stamp, i);
     }
     entry_put(model, topic, payload, size, batch);
 }
@@ -304,7 +304,7 @@ static void chunks_drop(struct model *model, struct model_topic *topic, uint64_t
 /* The first entry that begins in a chunk, below the tail. */
 static bool first_entry(struct model_topic *topic, uint64_t chunk_no, struct record_place *place)
 {
-    const struct model_chunk *chunk = chunk_find(topic, chunk_no);
+    const struct model_chunk *chunk = model_chunk_find(topic, chunk_no);
     const uint64_t start = chunk_start(chunk_no, MODEL_CHUNK);
     const uint64_t end = chunk_start(chunk_no + 1, MODEL_CHUNK);
     uint64_t position = start + CHUNK_HEADER_BYTES;
@@ -581,7 +581,7 @@ uint8_t *model_disk_bytes(struct model *model, struct memory_disk *disk, unsigne
                           uint64_t position)
 {
     const uint64_t chunk_no = chunk_number(position, MODEL_CHUNK);
-    const struct model_chunk *chunk = chunk_find(&model->topics[number], chunk_no);
+    const struct model_chunk *chunk = model_chunk_find(&model->topics[number], chunk_no);
     ensure(chunk != NULL);
     const struct memory_node *file =
         memory_disk_find(disk, slot_path(&model->segments, chunk->slot).text);
@@ -593,7 +593,7 @@ uint8_t *model_disk_bytes(struct model *model, struct memory_disk *disk, unsigne
 uint64_t model_frame_start(struct model *model, unsigned number, uint64_t position)
 {
     const uint64_t chunk_no = chunk_number(position, MODEL_CHUNK);
-    const struct model_chunk *chunk = chunk_find(&model->topics[number], chunk_no);
+    const struct model_chunk *chunk = model_chunk_find(&model->topics[number], chunk_no);
     ensure(chunk != NULL);
     const uint64_t start = chunk_start(chunk_no, MODEL_CHUNK);
     uint64_t at = CHUNK_HEADER_BYTES;
@@ -621,7 +621,7 @@ bool model_covers(struct model *model, unsigned number, uint64_t position)
     if (chunk_start(chunk_no + 1, MODEL_CHUNK) - start < FRAME_HEADER_BYTES) {
         return false;
     }
-    const struct model_chunk *chunk = chunk_find(&model->topics[number], chunk_no);
+    const struct model_chunk *chunk = model_chunk_find(&model->topics[number], chunk_no);
     ensure(chunk != NULL);
     const struct frame_header *frame =
         (const struct frame_header *)(chunk->image + (start - chunk_begin));
@@ -634,279 +634,11 @@ int model_verify(struct model *model, struct memory_disk *disk, unsigned number,
 {
     const struct model_topic *topic = &model->topics[number];
     const uint64_t chunk_no = chunk_number(position, MODEL_CHUNK);
-    const struct model_chunk *chunk = chunk_find(&model->topics[number], chunk_no);
+    const struct model_chunk *chunk = model_chunk_find(&model->topics[number], chunk_no);
     ensure(chunk != NULL);
     const uint64_t end = chunk_start(chunk_no + 1, MODEL_CHUNK);
     const uint8_t *image =
         model_disk_bytes(model, disk, number, chunk_start(chunk_no, MODEL_CHUNK));
     return frame_scan_verify(image, MODEL_CHUNK, topic->id, chunk_no, chunk->generation,
                              upto < end ? upto : end);
-}
-
-/* The start, and what must be found. */
-
-static const struct recovered_topic *recovered_find(const struct model *model,
-                                                    const struct model_topic *topic)
-{
-    for (uint32_t i = 0; i < model->recovery.topics_count; i++) {
-        if (model->recovery.topics[i].id == topic->id) {
-            return &model->recovery.topics[i];
-        }
-    }
-    return NULL;
-}
-
-/* Reads the chunks that were recovered. */
-static void images_load(struct model *model, struct model_topic *topic,
-                        const struct recovered_topic *found)
-{
-    for (uint32_t i = 0; i < found->chunks_count; i++) {
-        const struct recovered_chunk *from = &found->chunks[i];
-        struct model_chunk *chunk = chunk_add(topic, from->chunk_no, from->slot, from->generation);
-        uint8_t *buffer = io_buffer_new(MODEL_CHUNK);
-        cr_assert_eq(io_read_now(model->io, slot_file(&model->segments, from->slot), buffer,
-                                 chunk_size(from->chunk_no, MODEL_CHUNK),
-                                 slot_offset(&model->segments, from->slot)),
-                     0);
-        const uint64_t start = chunk_start(from->chunk_no, MODEL_CHUNK);
-        if (found->tail.position > start + CHUNK_HEADER_BYTES) {
-            const uint64_t used = found->tail.position - start;
-            memcpy(chunk->image, buffer, used < MODEL_CHUNK ? used : MODEL_CHUNK);
-            const struct chunk_header *header = (const struct chunk_header *)buffer;
-            cr_assert(!from->base_exact || header->base_seq == from->base_seq);
-            cr_assert_geq(header->base_seq, from->base_seq);
-        }
-        free(buffer);
-    }
-}
-
-/* One frame's payload against what the model wrote. *done: bytes of the entry seen so far. */
-static void frame_check(const struct model_topic *topic, const struct frame_view *view,
-                        uint64_t *done)
-{
-    if (view->header.flags & FRAME_PAD) {
-        return;
-    }
-    const struct model_entry *entry = &topic->entries[view->header.seq];
-    const bool first = view->header.flags & FRAME_FIRST;
-    const bool last = view->header.flags & FRAME_LAST;
-    const uint64_t skip = first && !last ? FRAGMENT_TOTAL_BYTES : 0;
-    if (first) {
-        *done = 0;
-    }
-    for (uint64_t i = skip; i < view->header.size; i++) {
-        const uint8_t expected = content(entry->stamp, (*done)++);
-        cr_assert_eq(view->payload[i], expected);
-    }
-    cr_assert(!last || *done == entry->size);
-}
-
-/* Everything from the first kept place to the tail is what the model wrote. */
-static void log_check(const struct model_topic *topic, const struct recovered_topic *found)
-{
-    struct frame_scan scan;
-    uint64_t done = 0;
-    frame_scan_init(&scan, MODEL_CHUNK, found->first, NULL, 0);
-    for (uint32_t i = 0; i < found->chunks_count && scan.position < found->tail.position; i++) {
-        const struct model_chunk *chunk = &topic->chunks[i];
-        cr_assert_eq(chunk->chunk_no, found->first_chunk + i);
-        const struct frame_chunk place = {
-            .topic_id = topic->id, .chunk_no = chunk->chunk_no, .generation = chunk->generation};
-        const uint64_t end = chunk_start(chunk->chunk_no + 1, MODEL_CHUNK);
-        cr_assert_eq(frame_scan_verify(chunk->image, MODEL_CHUNK, topic->id, chunk->chunk_no,
-                                       chunk->generation,
-                                       found->tail.position < end ? found->tail.position : end),
-                     0);
-        frame_scan_chunk(&scan, &place, chunk->image);
-        struct frame_view view;
-        enum frame_step step = FRAME_STEP_FRAME;
-        while (scan.position < found->tail.position && step == FRAME_STEP_FRAME) {
-            step = frame_scan_next(&scan, &view);
-            cr_assert_neq(step, FRAME_STEP_INVALID);
-            if (step == FRAME_STEP_FRAME) {
-                frame_check(topic, &view, &done);
-            }
-        }
-    }
-    cr_assert_eq(scan.whole.position, found->tail.position);
-    cr_assert_eq(scan.whole.seq, found->tail.seq);
-}
-
-static void topic_check(const struct model_topic *topic, const struct recovered_topic *found)
-{
-    cr_assert_str_eq(found->name, topic->name);
-    cr_assert_str_eq(found->retention, "consumed");
-    cr_assert_geq(found->tail.position, topic->durable.position, "a durable entry is lost");
-    cr_assert_geq(found->tail.seq, topic->durable.seq);
-    cr_assert_leq(found->tail.seq, topic->tail.seq, "an entry came from nowhere");
-    if (found->tail.seq > found->first.seq) {
-        const uint64_t behind = topic->entries[found->tail.seq - 1].behind;
-        cr_assert_neq(behind, 0, "the tail lies within a batch");
-        cr_assert(found->tail.position == behind ||
-                  /* a PAD behind it was there already */
-                  found->tail.position ==
-                      chunk_first_frame(chunk_number(behind, MODEL_CHUNK) + 1, MODEL_CHUNK));
-    }
-    cr_assert_geq(found->first.seq, topic->first_durable.seq);
-    cr_assert_leq(found->first.seq, topic->first.seq);
-    cr_assert_geq(found->first.position, topic->first_durable.position);
-    cr_assert_geq(found->cursor.position, topic->cursor_durable.position, "the cursor fell back");
-    cr_assert_leq(found->cursor.position, found->tail.position);
-}
-
-/* The model goes on with what was found. */
-static void topic_adopt(struct model_topic *topic, const struct recovered_topic *found)
-{
-    topic->first_chunk = found->first_chunk;
-    topic->first = topic->first_durable = found->first;
-    topic->tail = topic->open = topic->captured = found->tail;
-    topic->durable = found->tail;
-    topic->written = found->tail.position;
-    topic->cursor_exists = found->cursor_exists;
-    topic->cursor = topic->cursor_captured = topic->cursor_durable = found->cursor;
-    if (found->tail.seq > 0) {
-        topic->entries[found->tail.seq - 1].behind = found->tail.position;
-    }
-}
-
-static void system_adopt(struct model *model)
-{
-    struct model_topic *system = system_of(model);
-    const struct recovered_topic *found = &model->recovery.system;
-    cr_assert_geq(found->tail.position, system->durable.position, "a durable record is lost");
-    images_load(model, system, found);
-    system->tail = system->open = system->captured = system->durable = found->tail;
-    system->written = found->tail.position;
-    system->first = system->first_durable = found->first;
-    system->first_chunk = found->first_chunk;
-    const uint64_t tail_chunk = chunk_number(found->tail.position, MODEL_CHUNK);
-    if (chunk_find(system, tail_chunk) == NULL) {
-        cr_assert_fail("the tail's system chunk has no slot");
-    }
-    system->next_slot = model->recovery.system_next_slot;
-    system->next_generation = model->recovery.system_next_generation;
-}
-
-static void topics_adopt(struct model *model)
-{
-    for (unsigned i = 1; i < MODEL_TOPICS; i++) {
-        struct model_topic *topic = &model->topics[i];
-        if (topic->id == 0) {
-            continue;
-        }
-        const struct recovered_topic *found = recovered_find(model, topic);
-        if (found == NULL) {
-            cr_assert(!topic->create_durable || topic->delete_recorded, "topic %s is lost",
-                      topic->name);
-            memset(topic, 0, sizeof *topic);
-            continue;
-        }
-        if (topic->delete_recorded) {
-            /* Its chunks are gone from the model; that it is there is enough. */
-            memset(topic, 0, sizeof *topic);
-            continue;
-        }
-        topic_check(topic, found);
-        images_load(model, topic, found);
-        log_check(topic, found);
-        topic_adopt(topic, found);
-    }
-}
-
-static void verdicts_append(struct model *model)
-{
-    for (uint32_t i = 0; i < model->recovery.topics_count; i++) {
-        const struct recovered_topic *found = &model->recovery.topics[i];
-        if (!found->changed) {
-            continue;
-        }
-        const struct record record = {.kind = RECORD_VERDICT,
-                                      .topic_id = found->id,
-                                      .verdict = {.tail = found->tail,
-                                                  .durable = found->tail,
-                                                  .void_from = found->void_from,
-                                                  .salt_floor = model->salt}};
-        model_record(model, &record);
-    }
-}
-
-static int store_recover(struct model *model)
-{
-    const struct segment_config config = {.zeroed_groups = 2, .system_groups = 2};
-    model->io = io_memory_open(model->disk);
-    io_memory_shuffle(model->io);
-    int result = store_dir_open(&model->store, model->io, MODEL_DATA, 0, &model->fault);
-    if (result == 0) {
-        result = store_dir_load(&model->store, MODEL_CHUNK, MODEL_SEGMENT, &model->superblock,
-                                &model->fault);
-    }
-    if (result == 0) {
-        result = segment_set_open(&model->segments, &model->store, &model->superblock, &config,
-                                  &model->fault);
-    }
-    return result == 0 ? recovery_run(&model->recovery, &model->store, &model->segments,
-                                      &model->superblock, &model->fault)
-                       : result;
-}
-
-struct model *model_new(uint64_t seed)
-{
-    struct model *model = calloc(1, sizeof *model);
-    model->disk = memory_disk_new(seed);
-    model->random = seed;
-    model->time_ns = 1;
-    model->topics[0].durable.position = chunk_first_frame(0, MODEL_CHUNK);
-    return model;
-}
-
-struct model *model_power_loss(const struct model *model, uint64_t seed, enum memory_loss loss)
-{
-    struct model *copy = malloc(sizeof *copy);
-    memcpy(copy, model, sizeof *copy);
-    copy->disk = memory_disk_clone(model->disk, seed);
-    copy->random = seed;
-    copy->flushing = false;
-    copy->frees_count = 0;
-    copy->recovery = (struct recovery){0};
-    copy->segments = (struct segment_set){0};
-    for (unsigned i = 0; i < MODEL_TOPICS; i++) {
-        copy->topics[i].chunks_count = 0; /* the images stay the original's */
-    }
-    memory_disk_power_off(copy->disk, loss);
-    return copy;
-}
-
-int model_recover(struct model *model)
-{
-    const int result = store_recover(model);
-    io_memory_kill(model->io);
-    for (uint32_t i = 0; i < model->segments.count; i++) {
-        model->segments.segments[i]->file = NULL;
-    }
-    segment_set_close(&model->segments);
-    return result;
-}
-
-int model_start(struct model *model)
-{
-    int result = store_recover(model);
-    if (result != 0) {
-        return result;
-    }
-    model->salt = model->superblock.salt_reserved;
-    model->superblock.salt_reserved += SALT_STRIDE;
-    model->next_generation = model->recovery.next_generation;
-    model->superblock.generation_reserved += GENERATION_STRIDE;
-    model->next_topic_id = model->recovery.next_topic_id;
-    model->next_sync = model->recovery.first_sync;
-    result = superblock_write_now(model->io, model->store.store, "STORE", &model->superblock,
-                                  &model->fault);
-    if (result != 0) {
-        return result;
-    }
-    model->disk->fail_at = 0; /* what the test wanted to fail was the start */
-    system_adopt(model);
-    topics_adopt(model);
-    verdicts_append(model);
-    return 0;
 }

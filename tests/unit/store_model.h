@@ -154,4 +154,12 @@ bool model_covers(struct model *model, unsigned number, uint64_t position);
 int model_verify(struct model *model, struct memory_disk *disk, unsigned number, uint64_t position,
                  uint64_t upto);
 
+/* Between the model's two files, writing and checking. */
+struct model_topic *model_system_of(struct model *model);
+struct model_chunk *model_chunk_find(struct model_topic *topic, uint64_t chunk_no);
+struct model_chunk *model_chunk_add(struct model_topic *topic, uint64_t chunk_no, uint32_t slot,
+                                    uint64_t generation);
+/* What an entry made from a stamp holds at byte i. */
+uint8_t model_content(uint32_t stamp, uint64_t i);
+
 #endif
