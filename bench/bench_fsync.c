@@ -19,26 +19,28 @@
 enum column {
     COLUMN_FILE,
     COLUMN_FILE_P50,
-    COLUMN_FILES,
-    COLUMN_TUSK,
-    COLUMN_TUSK_P50,
-    COLUMN_TUSK_P99,
-    COLUMN_RATIO_FILE,
-    COLUMN_RATIO_FILES,
+    COLUMN_TOPIC,
+    COLUMN_TOPIC_P50,
+    COLUMN_TOPIC_P99,
     COLUMN_RATIO_ONE,
+    COLUMN_RATIO,
+    COLUMN_FILES,
+    COLUMN_TOPICS,
+    COLUMN_RATIO_OWN,
     COLUMNS
 };
 
 static const struct report_column columns[COLUMNS] = {
     [COLUMN_FILE] = {"one file/s", REPORT_RATE},
     [COLUMN_FILE_P50] = {"one file p50", REPORT_TIME},
+    [COLUMN_TOPIC] = {"one topic/s", REPORT_RATE},
+    [COLUMN_TOPIC_P50] = {"one topic p50", REPORT_TIME},
+    [COLUMN_TOPIC_P99] = {"one topic p99", REPORT_TIME},
+    [COLUMN_RATIO_ONE] = {"topic / 1 process' file", REPORT_RATIO},
+    [COLUMN_RATIO] = {"topic / file", REPORT_RATIO},
     [COLUMN_FILES] = {"own files/s", REPORT_RATE},
-    [COLUMN_TUSK] = {"tusk/s", REPORT_RATE},
-    [COLUMN_TUSK_P50] = {"tusk p50", REPORT_TIME},
-    [COLUMN_TUSK_P99] = {"tusk p99", REPORT_TIME},
-    [COLUMN_RATIO_FILE] = {"tusk / one file", REPORT_RATIO},
-    [COLUMN_RATIO_FILES] = {"tusk / own files", REPORT_RATIO},
-    [COLUMN_RATIO_ONE] = {"tusk / one process", REPORT_RATIO}};
+    [COLUMN_TOPICS] = {"own topics/s", REPORT_RATE},
+    [COLUMN_RATIO_OWN] = {"topics / files", REPORT_RATIO}};
 
 static const unsigned procs_default[] = {1, 4, 16, 64};
 
@@ -86,11 +88,11 @@ static int plain_run(const struct settings *settings, unsigned procs, bool share
     return result;
 }
 
-static int tusk_run(const struct settings *settings, unsigned procs, const char *idle,
-                    struct rate *rate)
+static int tusk_run(const struct settings *settings, unsigned procs, unsigned topics,
+                    const char *idle, struct rate *rate)
 {
     const struct producer_plan plan = {.mode = PRODUCER_APPEND,
-                                       .topics = settings->topics ? settings->topics : procs,
+                                       .topics = topics,
                                        .batch = 1,
                                        .size_min = settings->size_max,
                                        .size_max = settings->size_max,
@@ -108,39 +110,60 @@ static int tusk_run(const struct settings *settings, unsigned procs, const char 
     return result;
 }
 
-/* One row: the three of them, and the ratios; *one is the rate of one process with one file. */
-static int compare(struct report *report, const struct settings *settings, unsigned procs,
-                   const char *idle, double *one)
+static int shared_compare(struct report *report, const struct settings *settings, unsigned procs,
+                          const char *idle, const char *row, double *one)
 {
     struct rate file = {0};
-    struct rate files = {0};
-    struct rate tusk = {0};
-    char row[64];
+    struct rate topic = {0};
 
     int result = plain_run(settings, procs, true, &file);
     if (result == 0) {
-        result = plain_run(settings, procs, false, &files);
-    }
-    if (result == 0) {
-        result = tusk_run(settings, procs, idle, &tusk);
+        result = tusk_run(settings, procs, 1, idle, &topic);
     }
     if (result < 0) {
         return result;
     }
     *one = procs == 1 ? file.per_s : *one;
-    snprintf(row, sizeof row, "%u process%s, %s", procs, procs == 1 ? "" : "es", idle);
     report_add(report, row, COLUMN_FILE, file.per_s);
     report_add(report, row, COLUMN_FILE_P50, file.p50_ns);
-    report_add(report, row, COLUMN_FILES, files.per_s);
-    report_add(report, row, COLUMN_TUSK, tusk.per_s);
-    report_add(report, row, COLUMN_TUSK_P50, tusk.p50_ns);
-    report_add(report, row, COLUMN_TUSK_P99, tusk.p99_ns);
-    report_add(report, row, COLUMN_RATIO_FILE, tusk.per_s / file.per_s);
-    report_add(report, row, COLUMN_RATIO_FILES, tusk.per_s / files.per_s);
+    report_add(report, row, COLUMN_TOPIC, topic.per_s);
+    report_add(report, row, COLUMN_TOPIC_P50, topic.p50_ns);
+    report_add(report, row, COLUMN_TOPIC_P99, topic.p99_ns);
+    report_add(report, row, COLUMN_RATIO, topic.per_s / file.per_s);
     if (*one > 0) {
-        report_add(report, row, COLUMN_RATIO_ONE, tusk.per_s / *one);
+        report_add(report, row, COLUMN_RATIO_ONE, topic.per_s / *one);
     }
     return 0;
+}
+
+static int own_compare(struct report *report, const struct settings *settings, unsigned procs,
+                       const char *idle, const char *row)
+{
+    struct rate files = {0};
+    struct rate topics = {0};
+
+    int result = plain_run(settings, procs, false, &files);
+    if (result == 0) {
+        result = tusk_run(settings, procs, procs, idle, &topics);
+    }
+    if (result < 0) {
+        return result;
+    }
+    report_add(report, row, COLUMN_FILES, files.per_s);
+    report_add(report, row, COLUMN_TOPICS, topics.per_s);
+    report_add(report, row, COLUMN_RATIO_OWN, topics.per_s / files.per_s);
+    return 0;
+}
+
+/* One row; *one is the rate of one process with one file. */
+static int compare(struct report *report, const struct settings *settings, unsigned procs,
+                   const char *idle, double *one)
+{
+    char row[64];
+
+    snprintf(row, sizeof row, "%u process%s, %s", procs, procs == 1 ? "" : "es", idle);
+    const int result = shared_compare(report, settings, procs, idle, row, one);
+    return result < 0 || procs == 1 ? result : own_compare(report, settings, procs, idle, row);
 }
 
 static int range_run(struct report *report, const struct settings *settings)
