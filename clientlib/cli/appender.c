@@ -40,12 +40,18 @@ static int progress_wait(struct appender *appender)
     return result == 0 ? -ETIMEDOUT : result;
 }
 
+static int call_fail(struct appender *appender, int error)
+{
+    appender->call_error = error;
+    return error;
+}
+
 int appender_add(struct appender *appender, const void *data, size_t size)
 {
     if (appender->submitted % REAP_EVERY == 0) {
         const int result = completions_take(appender);
         if (result < 0) {
-            return result;
+            return call_fail(appender, result);
         }
     }
     while (appender->failed_error == 0) {
@@ -55,12 +61,15 @@ int appender_add(struct appender *appender, const void *data, size_t size)
             appender->bytes += size;
             return 0;
         }
-        if (result != -EAGAIN) {
+        if (result == -EMSGSIZE) {
             return result;
+        }
+        if (result != -EAGAIN) {
+            return call_fail(appender, result);
         }
         const int waited = progress_wait(appender);
         if (waited < 0) {
-            return waited;
+            return call_fail(appender, waited);
         }
     }
     return appender->failed_error;
@@ -68,6 +77,9 @@ int appender_add(struct appender *appender, const void *data, size_t size)
 
 int appender_finish(struct appender *appender, enum tusk_level level)
 {
+    if (appender->call_error != 0) {
+        return appender->call_error;
+    }
     while (appender->completed + appender->failed < appender->submitted) {
         const int result = progress_wait(appender);
         if (result < 0) {

@@ -20,6 +20,7 @@ struct appender {
     uint64_t failed;
     uint64_t bytes;         /* of the payloads submitted */
     uint64_t failed_number; /* of the first that failed, counted from 0 */
+    int call_error;         /* of a call that failed, after which there is nothing to wait for */
     int failed_error;       /* why; 0 if none has */
 };
 

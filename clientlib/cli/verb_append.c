@@ -79,8 +79,9 @@ static int entry_fail(const struct append_job *job, uint64_t number, int error)
     }
     if (error == -ETIMEDOUT) {
         return fail(EX_TEMPFAIL,
-                    "%s: the broker took nothing for %" PRIu64 " ms; what was submitted before it "
-                    "dies or goes on may still be appended",
+                    "%s: the broker took nothing for %" PRIu64
+                    " ms; what was submitted may still be "
+                    "appended when it goes on",
                     place, job->options->connection.timeout_ms);
     }
     return fail_tusk(error, "%s: not appended to topic '%s'", place, job->topic_name);
