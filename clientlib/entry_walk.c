@@ -61,8 +61,11 @@ void walk_to_time(struct entry_walk *walk, uint64_t time_ns)
 
 void walk_call_begin(struct entry_walk *walk, struct client_lane *lane)
 {
-    if (walk->view.count > 1 || (walk->view.count == 1 && chunk_view_hold(&walk->view)->used)) {
-        chunk_view_trim(&walk->view, lane);
+    struct chunk_view *view = &walk->view;
+    if (__builtin_expect(view->count == 1 && view->image != NULL, 1)) {
+        view->holds[0].used = false;
+    } else if (view->count > 0) {
+        chunk_view_trim(view, lane);
     }
     if (walk->blocks != NULL && !walk->block_spare) {
         blocks_free(walk->blocks->next);
@@ -227,58 +230,79 @@ static int walk_copy(struct entry_walk *walk, struct client_lane *lane,
     }
     memcpy(block->bytes, frame + 1, entry->size);
     entry->data = block->bytes;
+    entry->reserved[0] = 0;
+    entry->reserved[1] = 0;
     return chunk_view_intact(&walk->view) ? 0 : frame_refused(walk, lane);
 }
 
-/* Fills *entry from the frame. WALK_ENTRY, WALK_OVER, or as walk_frame(). */
-static int walk_give(struct entry_walk *walk, struct client_lane *lane,
-                     const struct frame_header *frame, size_t size_max, struct tusk_entry *entry,
-                     struct expiry expiry)
+/* An entry that lies in one frame, in place. As walk_give(). */
+static int walk_give_whole(struct entry_walk *walk, struct client_lane *lane,
+                           const struct frame_header *frame, size_t size_max,
+                           struct tusk_entry *entry)
 {
-    struct tusk_entry given = {.seq = walk->seq, .time_ns = frame->time_ns};
-    if (__builtin_expect((frame->flags & FRAME_LAST) != 0, 1)) {
-        struct chunk_hold *hold = chunk_view_hold(&walk->view);
-        given.size = frame->size;
-        if (given.size > size_max) {
-            return WALK_OVER;
-        }
-        if (UNLIKELY(walk->view.transient)) {
-            const int outcome = walk_copy(walk, lane, frame, &given);
-            if (outcome != 0) {
-                return outcome;
-            }
-        } else {
-            given.data = frame + 1;
-            given.reserved[0] = (uint64_t)hold->unit + 1;
-            given.reserved[1] = hold->stamp;
-            hold->used = true;
-        }
-        walk_pass(walk, lane, frame);
-    } else {
-        uint64_t total;
-        if (frame->size < FRAGMENT_TOTAL_BYTES) {
-            return frame_refused(walk, lane);
-        }
-        memcpy(&total, frame + 1, sizeof total);
-        if (total > ENTRY_BYTES_MAX) {
-            return frame_refused(walk, lane);
-        }
-        if (total > size_max) {
-            return WALK_OVER;
-        }
-        const uint64_t position = walk->position;
-        unsigned char *bytes = NULL;
-        const int outcome = walk_assemble(walk, lane, frame, total, expiry, &bytes);
+    if (frame->size > size_max) {
+        return WALK_OVER;
+    }
+    struct chunk_hold *hold = chunk_view_hold(&walk->view);
+    *entry = (struct tusk_entry){
+        .data = frame + 1,
+        .size = frame->size,
+        .seq = walk->seq,
+        .time_ns = frame->time_ns,
+        .reserved = {(uint64_t)hold->unit + 1, hold->stamp},
+    };
+    if (UNLIKELY(walk->view.transient)) {
+        const int outcome = walk_copy(walk, lane, frame, entry);
         if (outcome != 0) {
-            walk->position = position;
             return outcome;
         }
-        given.data = bytes;
-        given.size = total;
+    } else {
+        hold->used = true;
     }
+    walk_pass(walk, lane, frame);
     walk->seq++;
-    *entry = given;
     return WALK_ENTRY;
+}
+
+/* An entry of several fragments, put together. As walk_give(). */
+static int walk_give_parts(struct entry_walk *walk, struct client_lane *lane,
+                           const struct frame_header *frame, size_t size_max,
+                           struct tusk_entry *entry, struct expiry expiry)
+{
+    uint64_t total;
+    if (frame->size < FRAGMENT_TOTAL_BYTES) {
+        return frame_refused(walk, lane);
+    }
+    memcpy(&total, frame + 1, sizeof total);
+    if (total > ENTRY_BYTES_MAX) {
+        return frame_refused(walk, lane);
+    }
+    if (total > size_max) {
+        return WALK_OVER;
+    }
+    const uint64_t position = walk->position;
+    const uint64_t time_ns = frame->time_ns;
+    unsigned char *bytes = NULL;
+    const int outcome = walk_assemble(walk, lane, frame, total, expiry, &bytes);
+    if (outcome != 0) {
+        walk->position = position;
+        return outcome;
+    }
+    *entry =
+        (struct tusk_entry){.data = bytes, .size = total, .seq = walk->seq, .time_ns = time_ns};
+    walk->seq++;
+    return WALK_ENTRY;
+}
+
+/* Fills *entry from its first frame. WALK_ENTRY, WALK_OVER, or as walk_frame(). */
+static inline int walk_give(struct entry_walk *walk, struct client_lane *lane,
+                            const struct frame_header *frame, size_t size_max,
+                            struct tusk_entry *entry, struct expiry expiry)
+{
+    if (__builtin_expect((frame->flags & FRAME_LAST) != 0, 1)) {
+        return walk_give_whole(walk, lane, frame, size_max, entry);
+    }
+    return walk_give_parts(walk, lane, frame, size_max, entry, expiry);
 }
 
 static int walk_try(struct entry_walk *walk, struct client_lane *lane, uint64_t visible,
