@@ -39,6 +39,13 @@ symbols() {
         "$(nm -g --defined-only "$lib/lib$1.a" | awk 'NF == 3 {print $3}' | sort -u)"
 }
 
+# compile SOURCE PROGRAM, with what pkg-config says; it quotes for the shell.
+compile() {
+    local flags=()
+    eval "flags=($(pkg-config --cflags --libs tusk))"
+    "$cc" -std=c11 -Wall -Werror "$1" "${flags[@]}" -o "$2"
+}
+
 rm -rf "$work"
 mkdir -p "$work/project"
 "$cmake" --install "$build" --prefix "$prefix" >"$work/install.log"
@@ -57,9 +64,7 @@ export PKG_CONFIG_PATH=$lib/pkgconfig
 cp "$here/program.c" "$work/project"
 sed "s/@PROJECT_VERSION@/$version/" "$here/CMakeLists.txt.in" >"$work/project/CMakeLists.txt"
 [[ $(pkg-config --modversion tusk) == "$version" ]] || fail "pkg-config gives another version"
-# shellcheck disable=SC2046
-"$cc" -std=c11 -Wall -Werror "$here/program.c" $(pkg-config --cflags --libs tusk) \
-    -o "$work/by-pkg-config"
+compile "$here/program.c" "$work/by-pkg-config"
 "$cmake" -S "$work/project" -B "$work/project/build" -DCMAKE_PREFIX_PATH="$prefix" \
     -DCMAKE_C_COMPILER="$cc" >"$work/configure.log"
 "$cmake" --build "$work/project/build" >"$work/build.log"
@@ -69,9 +74,7 @@ for program in by-pkg-config project/build/shared project/build/static; do
 done
 
 sed -n '/^```c$/,/^```$/p' "$here/../../README.md" | sed '1d;$d' >"$work/example.c"
-# shellcheck disable=SC2046
-"$cc" -std=c11 -Wall -Werror "$work/example.c" $(pkg-config --cflags --libs tusk) \
-    -o "$work/example"
+compile "$work/example.c" "$work/example"
 output=$(LD_LIBRARY_PATH=$lib "$prefix/bin/tusk" run -- "$work/example")
 [[ $output == "0: hello" ]] || fail "the README's example prints '$output', expected '0: hello'"
 
