@@ -394,7 +394,7 @@ static void stop_step(struct engine *engine)
         return;
     case ENGINE_SYNCING:
         if (synced(engine)) {
-            store_record_marks(store);
+            store_record_marks(store, false);
             engine->stop_sync = flush_want(store);
             engine->stage = ENGINE_MARKING;
         }

@@ -178,6 +178,10 @@ static void flush_durable(struct store *store)
         list_empty(&flush->dirty) ? 0 : store->now_ns + store->config->fsync_interval_ns;
     group_synced(store, flush->number);
     store_frees_release(store, flush->number);
+    if (flush->number - flush->marked_sync >= MARK_SYNCS) {
+        flush->marked_sync = flush->number;
+        store_record_marks(store, true);
+    }
 }
 
 static void flush_end(struct store *store)

@@ -37,6 +37,7 @@ struct flush {
 
     uint64_t next_sync;    /* the number that the next sync to begin will have; from 1 */
     uint64_t durable_sync; /* of the last one that succeeded */
+    uint64_t marked_sync;  /* the last one before the newest marks */
     bool wanted;           /* a sync is due now, whatever the schedule */
     uint64_t due_ns;       /* `N ms`: when the next one is due; 0: nothing is dirty */
 
@@ -51,6 +52,11 @@ struct flush {
 };
 
 enum {
+    /* Sync numbers that the 16 bits of a frame tell apart. */
+    SYNC_NUMBERS = 65536,
+    /* So many syncs after the last marks, every topic's durable place is recorded again: recovery then
+     * never meets frames whose numbers are half a round old. */
+    MARK_SYNCS = SYNC_NUMBERS / 8,
     /* Ranges up to this size are copied to a private buffer and written by one operation. */
     FLUSH_COPY_BYTES = 16 * 1024,
     FLUSH_BLOCKS = 64,

@@ -68,9 +68,10 @@ int store_open(struct store *store, const struct mapping *arena, struct fault *f
 /* Accepts a store whose open failed. Nothing may be in flight. */
 void store_close(struct store *store);
 
-/* Before a clean stop: records cursors and what is durable of each topic, so that the next start finds
- * every tail without scanning. */
-void store_record_marks(struct store *store);
+/* Records cursors and what is durable of each topic: before a clean stop, so that the next start finds
+ * every tail without scanning, and every MARK_SYNCS syncs (`periodic`: of the system topic too, so
+ * that it has a frame of that time). */
+void store_record_marks(struct store *store, bool periodic);
 
 /* No more acknowledgements: says what happened, once. */
 void store_fence(struct store *store, int error, const char *what);

@@ -208,15 +208,24 @@ static int sync_now(struct store *store)
     return error;
 }
 
-static int verdict_append(struct store *store, const struct recovered_topic *from)
+/* Every frame of the verdicts carries the same sync number, the one that recovery names, however many
+ * syncs they take: a start that is killed among them leaves no torn end beside frames of a later one. */
+static void sync_number_repeat(struct store *store, uint64_t number)
+{
+    store->flush.next_sync = number;
+    store->flush.durable_sync = number - 1;
+}
+
+static int verdict_append(struct store *store, const struct recovered_topic *from, uint64_t number)
 {
     int outcome;
     while ((outcome = system_topic_prepare(store)) == STORE_WAIT) {
-        flush_want(store);
-        const int error = store_step(store);
+        const bool dirty = !list_empty(&store->flush.dirty);
+        const int error = dirty ? sync_now(store) : store_step(store);
         if (error != 0) {
             return error;
         }
+        sync_number_repeat(store, number);
     }
     if (outcome < 0) {
         return outcome;
@@ -236,11 +245,13 @@ static int verdict_append(struct store *store, const struct recovered_topic *fro
 /* What recovery found becomes binding before anything is served. */
 static int verdicts_write(struct store *store, const struct recovery *recovery, struct fault *fault)
 {
+    const uint64_t number = store->flush.next_sync;
+    store->flush.marked_sync = number;
     for (uint32_t i = 0; i < recovery->topics_count; i++) {
         if (!recovery->topics[i].changed) {
             continue;
         }
-        const int error = verdict_append(store, &recovery->topics[i]);
+        const int error = verdict_append(store, &recovery->topics[i], number);
         if (error != 0) {
             return fault_set(fault, error, "the outcome of recovery cannot be recorded in %s: %s",
                              store->config->data_dir, strerror(-error));
@@ -258,10 +269,8 @@ static int recovered_build(struct store *store, const struct recovery *recovery,
 {
     store->numbers.next_generation = recovery->next_generation;
     store->numbers.next_topic_id = recovery->next_topic_id;
-    if (recovery->synced) {
-        store->flush.durable_sync = recovery->last_sync;
-        store->flush.next_sync = (uint64_t)recovery->last_sync + 1;
-    }
+    /* The number itself has 64 bits here, its low ones are in the frames; 0 is no sync. */
+    sync_number_repeat(store, recovery->first_sync != 0 ? recovery->first_sync : SYNC_NUMBERS);
     int error = numbers_open(store, fault);
     if (error != 0) {
         return error;
@@ -321,7 +330,7 @@ static void mark_append(struct store *store, struct topic *topic)
     topic->marked_position = topic->durable_position;
 }
 
-void store_record_marks(struct store *store)
+void store_record_marks(struct store *store, bool periodic)
 {
     group_record_all(store);
     list_each(node, &store->topics.all)
@@ -331,6 +340,9 @@ void store_record_marks(struct store *store)
             topic->durable_position > topic->marked_position) {
             mark_append(store, topic);
         }
+    }
+    if (periodic) {
+        mark_append(store, store->system);
     }
 }
 
