@@ -9,6 +9,8 @@
 
 #include "shm/directory.h"
 #include "shm/frame.h"
+#include "tests/support/scratch.h"
+#include "tests/unit/single_step.h"
 
 static const struct directory_geometry geometry = {
     .chunk_bytes = CHUNK_BYTES_MIN,
@@ -119,6 +121,47 @@ Test(shm_directory, topic_words)
     cr_assert_eq(atom_load_relaxed(&topic->first_position), 64);
     cr_assert_eq(topic_state(topic), TOPIC_PRESENT);
     cr_assert_eq(topic_state(directory_topic(directory, 8)), TOPIC_FREE);
+}
+
+/* A position and the seq that is published after it. */
+struct place {
+    size_t position;
+    size_t seq;
+};
+
+#define PLACE(position, seq) offsetof(struct topic_shm, position), offsetof(struct topic_shm, seq)
+
+static uint64_t word_at(const struct topic_shm *topic, size_t offset)
+{
+    return atom_load_relaxed((const struct atom *)((const void *)((const char *)topic + offset)));
+}
+
+static void publish_all(void *memory, void *context)
+{
+    (void)context;
+    topic_publish(memory, 1000, 10);
+    topic_publish_durable(memory, 900, 9);
+    topic_publish_first(memory, 64, 1);
+}
+
+/* [T1] [T2] [T5]: at no instruction is there a seq whose position is still to come. */
+Test(shm_directory, positions_come_before_their_seqs)
+{
+    static const struct place places[] = {{PLACE(tail_position, next_seq)},
+                                          {PLACE(durable_position, durable_seq)},
+                                          {PLACE(first_position, first_seq)}};
+    struct topic_shm *topic = shared_memory(sizeof *topic);
+    struct images images;
+    images_record(&images, topic, sizeof *topic, publish_all, NULL);
+    cr_assert_eq(images.count, 7, "six stores");
+    for (size_t i = 0; i < images.count; i++) {
+        for (size_t j = 0; j < sizeof places / sizeof places[0]; j++) {
+            const uint64_t seq = word_at(images.image[i], places[j].seq);
+            const uint64_t position = word_at(images.image[i], places[j].position);
+            cr_assert(seq == 0 || position != 0, "state %zu, pair %zu: the seq is first", i, j);
+        }
+    }
+    images_free(&images);
 }
 
 static void map_names(struct topic_shm *topic, uint64_t chunk_no, uint32_t expected)
