@@ -274,7 +274,7 @@ static int apply_trim(struct recovered_topic *topic, const struct record_trim *t
         trim->chunk_no != chunk_number(trim->first.position, chunk_bytes)) {
         return -EBADMSG;
     }
-    if (trim->chunk_no > topic->first_chunk) {
+    if (trim->first.position > topic->first.position) {
         topic->first_chunk = trim->chunk_no;
         topic->first = trim->first;
     }
