@@ -416,7 +416,7 @@ TUSK_API int tusk_submit(struct tusk_topic *topic, const void *data, size_t size
 
 /*
  * Submit a batch (all or nothing, see tusk_batch_append) without waiting; one completion.
- * Returns: as tusk_submit(). An empty batch is 0 and completes at once, with seq TUSK_ANY_SEQ.
+ * Returns: as tusk_submit(). An empty batch is 0; its completion takes its turn, with TUSK_ANY_SEQ.
  */
 TUSK_API int tusk_submit_batch(struct tusk_topic *topic, const struct iovec *entries, size_t count,
                                uint64_t user_data);
@@ -490,7 +490,7 @@ TUSK_API int tusk_reader_open(struct tusk_topic *topic, const struct tusk_reader
 
 /*
  * The next entry, waiting up to timeout_ms for it (0: ask only).
- * Cost:    no system call while there are entries in memory: some ten nanoseconds each.
+ * Cost:    no system call while there are entries in memory: tens of nanoseconds each.
  * Returns: 1: *entry is filled; 0: none, with timeout_ms 0; -ETIMEDOUT; -EINTR; -ENODATA: the
  *          position was trimmed: the reader stays where it is, tusk_topic_info() tells the first
  *          entry kept, tusk_reader_seek() goes there; -EBADMSG: a damaged entry: the reader stays
