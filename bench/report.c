@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sysexits.h>
 #include <time.h>
+#include <unistd.h>
 
 #define CELL_TEXT 64
 
@@ -132,6 +133,14 @@ static unsigned row_find(const struct report *report, const char *row)
     return i;
 }
 
+/* On a terminal: a sign of life for every figure. */
+static void progress_show(const char *text)
+{
+    if (isatty(STDERR_FILENO)) {
+        fputs(text, stderr);
+    }
+}
+
 void report_add(struct report *report, const char *row, unsigned column, double value)
 {
     const unsigned i = row_find(report, row);
@@ -144,6 +153,7 @@ void report_add(struct report *report, const char *row, unsigned column, double 
         snprintf(report->rows[i], sizeof report->rows[i], "%s", row);
         report->rows_count++;
     }
+    progress_show(".");
     struct report_cell *cell = &report->cells[i][column];
     if (cell->count < REPORT_RUNS_MAX) {
         cell->values[cell->count++] = value;
@@ -271,6 +281,7 @@ static int file_write(const struct report *report, const char *suffix,
 
 int report_close(struct report *report)
 {
+    progress_show("\n");
     table_print(report);
     if (!report->settings->results) {
         return EX_OK;
