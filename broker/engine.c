@@ -2,92 +2,14 @@
 #include "broker/engine.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "broker/counters.h"
-#include "broker/fetch.h"
-#include "broker/group.h"
+#include "broker/engine_state.h"
 #include "broker/io_uring.h"
-#include "broker/lane_set.h"
-#include "broker/pending.h"
-#include "broker/retention.h"
-#include "broker/store.h"
-#include "broker/tail_wait.h"
 #include "broker/topic_admin.h"
 #include "shm/ensure.h"
-#include "shm/wake.h"
-
-/* How long an idle engine goes on looking before it parks its lanes and sleeps (adaptive): first with
- * pauses, then giving the core away between looks. */
-enum { IDLE_PAUSES = 50 };
-#define IDLE_YIELD_NS UINT64_C(50000)
-/* A spinning engine, and a busy one, parks lanes that have been empty for so long. */
-#define PARK_SPIN_NS UINT64_C(20000000)
-#define PARK_BUSY_NS UINT64_C(200000)
-#define PARK_INTERVAL_NS UINT64_C(1000000)
-/* Counters that clients see are at most so old while there is work. */
-#define COUNT_INTERVAL_NS UINT64_C(10000000)
-#define TICK_NS UINT64_C(1000000000)
-/* A stop does not wait longer for what cannot be taken (an arena that readers hold). */
-#define STOP_DRAIN_NS UINT64_C(10000000000)
-
-enum engine_stage {
-    ENGINE_SERVING,
-    ENGINE_DRAINING, /* takes what the lanes had published when the stop came */
-    ENGINE_SYNCING,  /* everything taken is being made durable */
-    ENGINE_MARKING,  /* and then the marks that make the next start short */
-    ENGINE_SETTLING, /* waits for operations in flight */
-    ENGINE_ENDED,
-};
-
-struct engine {
-    struct engine_setup setup;
-    struct config config;
-    pthread_t thread;
-    struct mailbox mailbox;
-    struct io *io;
-    struct store store;
-    struct lane_set lanes;
-    struct io_watch mail_watch;
-    bool mail_watched;
-    struct mail stopped_mail;
-
-    enum engine_stage stage;
-    uint64_t stop_deadline_ns;
-    uint64_t stop_sync;
-    uint64_t idle_since_ns; /* 0: busy */
-    uint32_t idle_passes;
-    uint64_t tick_ns;
-    uint64_t park_ns;
-    uint64_t count_ns;
-    bool short_told; /* directory.arena_short is set */
-
-    /* The start's answer. */
-    pthread_mutex_t lock;
-    pthread_cond_t answered;
-    bool answer_given;
-    int answer;
-    struct fault *fault;
-    int result;
-};
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-static void clocks_read(struct engine *engine)
-{
-    engine->store.now_ns = clock_ns(CLOCK_MONOTONIC);
-    engine->store.time_ns = clock_ns(CLOCK_REALTIME);
-}
 
 static void client_hostile(struct lane_set *lanes, struct client *client)
 {
@@ -137,14 +59,6 @@ static void client_close(struct engine *engine, struct client *client)
     }
 }
 
-static void stop_begin(struct engine *engine)
-{
-    engine->stage = ENGINE_DRAINING;
-    engine->stop_deadline_ns = engine->store.now_ns + STOP_DRAIN_NS;
-    atom_store_relaxed(&engine->setup.directory->state, BROKER_DRAINING); /* alone */
-    lane_set_stop(&engine->lanes);
-}
-
 static void mail_handle(struct engine *engine, const struct mail *mail)
 {
     switch (mail->kind) {
@@ -168,7 +82,7 @@ static void mail_handle(struct engine *engine, const struct mail *mail)
         client_close(engine, mail->subject);
         break;
     case MAIL_STOP:
-        stop_begin(engine);
+        engine_stop_begin(engine);
         break;
     case MAIL_LANE_CLOSED:
     case MAIL_PINS_ATTACHED:
@@ -179,7 +93,7 @@ static void mail_handle(struct engine *engine, const struct mail *mail)
     }
 }
 
-static bool mail_take(struct engine *engine)
+bool engine_mail_take(struct engine *engine)
 {
     struct mail *mail = mailbox_take(&engine->mailbox);
     const bool any = mail != NULL;
@@ -193,226 +107,13 @@ static bool mail_take(struct engine *engine)
 
 static void mail_readable(struct io_watch *watch)
 {
-    mail_take(watch->context);
+    engine_mail_take(watch->context);
 }
 
 static void mail_unwatched(struct io_watch *watch)
 {
     struct engine *engine = watch->context;
     engine->mail_watched = false;
-}
-
-/* Something was freed: whoever waited for it looks again. */
-static void resources_retry(struct engine *engine)
-{
-    struct store *store = &engine->store;
-    struct list stalled;
-    store->freed = false;
-    list_init(&stalled);
-    if (store->fenced != 0) {
-        pending_synced(store);
-    }
-    while (!list_empty(&store->stalled)) {
-        struct list_node *node = list_first(&store->stalled);
-        list_remove(node);
-        list_push_back(&stalled, node);
-    }
-    fetch_retry(store);
-    while (!list_empty(&stalled)) {
-        struct pending *pending = list_entry(list_first(&stalled), struct pending, queue);
-        list_remove(&pending->queue);
-        pending->resume(pending);
-    }
-    lane_set_unblock(&engine->lanes);
-}
-
-/* Topics that moved in this pass: who sleeps at their tails, and what they may give up. */
-static void topics_look(struct store *store)
-{
-    while (!list_empty(&store->moved)) {
-        struct topic *topic = list_entry(list_first(&store->moved), struct topic, moved);
-        list_remove(&topic->moved);
-        tail_wait_look(topic);
-        retention_look(store, topic);
-        topic_set_collect(&store->topics, topic);
-    }
-}
-
-static void counters_update(struct engine *engine)
-{
-    struct store *store = &engine->store;
-    counter_set(&store->counters, COUNTER_CHUNKS_EVICTED, store->pool.evictions);
-    counter_set(&store->counters, COUNTER_LANES, engine->lanes.count);
-    counter_set(&store->counters, COUNTER_TOPICS, store->topics.present);
-    counter_set(&store->counters, COUNTER_SEGMENTS, store->segments.count);
-    counter_set(&store->counters, COUNTER_ARENA_UNITS_FREE,
-                (uint64_t)store->pool.free_big_count * SMALL_CHUNKS);
-    counters_publish(&store->counters);
-}
-
-static void tick(struct engine *engine)
-{
-    struct store *store = &engine->store;
-    if (store->now_ns >= engine->tick_ns) {
-        engine->tick_ns = store->now_ns + TICK_NS;
-        segment_set_tick(&store->segments, store->now_ns);
-        lane_set_release_fetched(&engine->lanes);
-    }
-    if (store->now_ns >= engine->count_ns) {
-        engine->count_ns = store->now_ns + COUNT_INTERVAL_NS;
-        counters_update(engine);
-    }
-    if (store->now_ns >= engine->park_ns) {
-        engine->park_ns = store->now_ns + PARK_INTERVAL_NS;
-        lane_set_park(&engine->lanes,
-                      engine->config.idle == IDLE_SPIN ? PARK_SPIN_NS : PARK_BUSY_NS);
-    }
-}
-
-/* One pass over everything there is to do, each part bounded; true: something was done. */
-static bool engine_pass(struct engine *engine)
-{
-    struct store *store = &engine->store;
-    clocks_read(engine);
-    bool done = io_poll(engine->io) > 0;
-    if (mailbox_pending(&engine->mailbox)) {
-        done = mail_take(engine) || done;
-    }
-    if (store->freed) {
-        resources_retry(engine);
-        done = true;
-    }
-    done = lane_set_take(&engine->lanes) || done;
-    flush_tick(store);
-    io_kick(engine->io);
-    topics_look(store);
-    lane_set_publish(&engine->lanes);
-    tick(engine);
-    return done;
-}
-
-static bool room_is_wanted(const struct engine *engine)
-{
-    return !list_empty(&engine->lanes.blocked) || !list_empty(&engine->store.starved);
-}
-
-/* Readers ring after an unpin while somebody waits for room. True: the flag was just set, so that the
- * pins must be looked at once more before sleeping. */
-static bool arena_short_tell(struct engine *engine)
-{
-    const bool wanted = room_is_wanted(engine);
-    if (wanted == engine->short_told) {
-        return false;
-    }
-    engine->short_told = wanted;
-    atom_store_relaxed(&engine->setup.directory->arena_short, wanted); /* ordered by [W1] */
-    if (wanted) {
-        wake_fence_engine(engine->lanes.membarrier); /* [W1] */
-        lane_set_release_fetched(&engine->lanes);
-        engine->store.freed = true;
-    }
-    return wanted;
-}
-
-static int64_t sleep_limit_ns(const struct engine *engine)
-{
-    const uint64_t now = engine->store.now_ns;
-    uint64_t next = engine->tick_ns;
-    const uint64_t flush = flush_next_ns(&engine->store);
-    next = flush < next ? flush : next;
-    return next > now ? (int64_t)(next - now) : 0;
-}
-
-static void engine_sleep(struct engine *engine)
-{
-    lane_set_park(&engine->lanes, 0);
-    counters_update(engine);
-    if (arena_short_tell(engine) || !list_empty(&engine->lanes.active) || engine->store.freed) {
-        return;
-    }
-    (void)io_wait(engine->io, sleep_limit_ns(engine));
-}
-
-/* A pass found nothing to do. */
-static void engine_idle(struct engine *engine)
-{
-    const uint64_t now = engine->store.now_ns;
-    if (engine->idle_since_ns == 0) {
-        engine->idle_since_ns = now;
-        engine->idle_passes = 0;
-    }
-    engine->idle_passes++;
-    switch (engine->config.idle) {
-    case IDLE_SPIN:
-        if (engine->idle_passes % IDLE_PAUSES == 0) {
-            sched_yield();
-        }
-        spin_pause();
-        break;
-    case IDLE_ADAPTIVE:
-        if (engine->idle_passes < IDLE_PAUSES) {
-            spin_pause();
-        } else if (now - engine->idle_since_ns < IDLE_YIELD_NS) {
-            sched_yield();
-        } else {
-            engine_sleep(engine);
-        }
-        break;
-    case IDLE_BLOCK:
-        engine_sleep(engine);
-        break;
-    }
-}
-
-/* Everything that was published before the stop is in the log, or cannot be taken. */
-static bool drained(const struct engine *engine)
-{
-    return lane_set_stopped(&engine->lanes) || engine->store.now_ns >= engine->stop_deadline_ns ||
-           engine->store.fenced != 0;
-}
-
-static bool synced(const struct engine *engine)
-{
-    const struct flush *flush = &engine->store.flush;
-    return (flush->durable_sync >= engine->stop_sync && flush_idle(flush)) ||
-           engine->store.fenced != 0;
-}
-
-/* The steps of a stop, each after what the one before began has happened. */
-static void stop_step(struct engine *engine)
-{
-    struct store *store = &engine->store;
-    switch (engine->stage) {
-    case ENGINE_SERVING:
-    case ENGINE_ENDED:
-        return;
-    case ENGINE_DRAINING:
-        if (drained(engine)) {
-            engine->stop_sync = flush_want(store);
-            engine->stage = ENGINE_SYNCING;
-        }
-        return;
-    case ENGINE_SYNCING:
-        if (synced(engine)) {
-            store_record_marks(store, false);
-            engine->stop_sync = flush_want(store);
-            engine->stage = ENGINE_MARKING;
-        }
-        return;
-    case ENGINE_MARKING:
-        if (synced(engine)) {
-            segment_set_stop(&store->segments);
-            io_unwatch(engine->io, &engine->mail_watch);
-            engine->stage = ENGINE_SETTLING;
-        }
-        return;
-    case ENGINE_SETTLING:
-        if (!engine->mail_watched && io_in_flight(engine->io) == 0 &&
-            !segment_set_busy(&store->segments)) {
-            engine->stage = ENGINE_ENDED;
-        }
-        return;
-    }
 }
 
 static void engine_run(struct engine *engine)
@@ -423,7 +124,7 @@ static void engine_run(struct engine *engine)
         } else {
             engine_idle(engine);
         }
-        stop_step(engine);
+        engine_stop_step(engine);
     }
 }
 
@@ -438,7 +139,7 @@ static int engine_open(struct engine *engine, struct fault *fault)
         return fault_set(fault, error, "the engine's io_uring ring cannot be started: %s",
                          strerror(-error));
     }
-    clocks_read(engine);
+    engine_clocks_read(engine);
     engine->store.config = &engine->config;
     engine->store.log = engine->setup.log;
     engine->store.io = engine->io;

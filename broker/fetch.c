@@ -150,7 +150,7 @@ int fetch_begin(struct store *store, struct chunk *chunk)
     const bool system = chunk->topic == store->system;
     if (pool_assign(&store->pool, chunk, system) == POOL_FULL) {
         list_push_back(&store->starved, &chunk->starved);
-        counter_add(&store->counters, COUNTER_ARENA_WAITS, 1);
+        store_arena_full(store);
         return STORE_WAIT;
     }
     const int error = read_submit(store, chunk);

@@ -197,6 +197,7 @@ static void flush_end(struct store *store)
     } else if (flush->sync) {
         flush_durable(store);
     }
+    store->freed = true; /* who found the arena full may ask for the next flush */
     pending_synced(store);
 }
 
@@ -435,11 +436,11 @@ static void flush_begin_full(struct store *store)
 static bool flush_sync_due(const struct store *store)
 {
     const struct flush *flush = &store->flush;
+    if (flush->wanted) {
+        return true; /* also with nothing left to write: somebody waits for its number */
+    }
     if (list_empty(&flush->dirty)) {
         return false;
-    }
-    if (flush->wanted) {
-        return true;
     }
     switch (store->config->fsync) {
     case FSYNC_EACH:

@@ -98,6 +98,35 @@ static void walk_begin(struct pending *pending)
     struct claim *claim = &pending->claim;
     claim->first_seq = claim->seq = cursor->seq;
     claim->first_position = claim->position = claim->at = cursor->position;
+    claim->bytes = 0;
+    claim->count = 0;
+}
+
+/* Nobody waits for the chunk any more. */
+static void starved_forget(struct chunk *chunk)
+{
+    if (list_empty(&chunk->waiters)) {
+        list_remove(&chunk->starved);
+    }
+}
+
+/*
+ * The next chunk is not there yet. Where the arena has no room for it the walk holds nothing while it
+ * waits, since what it holds may be all that could go: it ends with what it has, or begins again.
+ */
+static enum walk walk_wait(struct pending *pending, struct chunk *next)
+{
+    struct claim *claim = &pending->claim;
+    if (list_linked(&next->starved)) {
+        if (claim->count > 0) {
+            starved_forget(next);
+            return WALK_DONE;
+        }
+        chunks_release(pending, 0);
+        walk_begin(pending);
+    }
+    list_push_back(&next->waiters, &pending->queue);
+    return WALK_WAITING;
 }
 
 /* The chunk of position `at`, held. WALK_DONE: *chunk is set, or NULL where the claim must end. */
@@ -112,7 +141,7 @@ static enum walk walk_chunk(struct pending *pending, struct chunk **chunk)
         return WALK_DONE;
     }
     *chunk = NULL;
-    if (claim->chunk_count == claim->chunks_max && claim->count > 0) {
+    if (claim->chunk_count >= claim->chunks_max && claim->count > 0) {
         return WALK_DONE;
     }
     struct chunk *next = topic_chunk(pending->topic, number);
@@ -120,8 +149,7 @@ static enum walk walk_chunk(struct pending *pending, struct chunk **chunk)
     if (error == 0 && next->state != CHUNK_RESIDENT) {
         error = fetch_begin(store, next);
         if (error == STORE_WAIT) {
-            list_push_back(&next->waiters, &pending->queue);
-            return WALK_WAITING;
+            return walk_wait(pending, next);
         }
     }
     if (error != 0 && claim->count > 0) {
@@ -324,7 +352,8 @@ static void claim_run(struct pending *pending)
         pending_complete(pending, 0, -EIO, 0);
         return;
     }
-    if (claim->first_position == 0) {
+    if (claim->first_position == 0 || claim->first_seq != topic->cursor.seq) {
+        chunks_release(pending, 0); /* a trim has overtaken it */
         walk_begin(pending);
     }
     if (walk(pending) == WALK_DONE) {
@@ -332,16 +361,22 @@ static void claim_run(struct pending *pending)
     }
 }
 
+/* One claim after the other, in a loop: a client may have thousands of them waiting. */
 static void claim_next(struct topic *topic)
 {
-    struct list_node *first = list_first(&topic->claims);
-    if (first == NULL) {
-        return;
+    if (topic->claims_run) {
+        return; /* a call further up the stack goes on */
     }
-    struct pending *pending = list_entry(first, struct pending, turn);
-    if (!list_linked(&pending->queue)) {
+    topic->claims_run = true;
+    struct list_node *first;
+    while ((first = list_first(&topic->claims)) != NULL) {
+        struct pending *pending = list_entry(first, struct pending, turn);
+        if (list_linked(&pending->queue)) {
+            break;
+        }
         claim_run(pending);
     }
+    topic->claims_run = false;
 }
 
 /* What the claim waited for has happened. */

@@ -273,6 +273,9 @@ void lane_set_park(struct lane_set *set, uint64_t idle_ns)
     list_each(node, &set->active)
     {
         struct lane *lane = list_entry(node, struct lane, queue);
+        if (idle_ns > 0 && lane->durable_wait != NULL) {
+            continue; /* it comes back with the flush in flight: parked, it would have to ring */
+        }
         if (lane->idle_since_ns != 0 && set->store->now_ns - lane->idle_since_ns >= idle_ns) {
             list_remove(node);
             lane->state = LANE_PARKED;

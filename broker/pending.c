@@ -20,7 +20,18 @@ struct pending *pending_new(struct store *store, struct lane *lane, struct topic
     pending->submission = *submission;
     list_push_back(&lane->pending, &pending->siblings);
     lane->pending_count++;
+    if (topic != NULL) {
+        topic->pendings++;
+    }
     return pending;
+}
+
+/* The topic may have waited for this to be collected. */
+static void topic_release(struct store *store, struct topic *topic)
+{
+    if (topic != NULL && --topic->pendings == 0 && topic->state != TOPIC_PRESENT) {
+        store_topic_moved(store, topic);
+    }
 }
 
 void pending_drop(struct pending *pending)
@@ -34,6 +45,7 @@ void pending_drop(struct pending *pending)
     }
     list_remove(&pending->siblings);
     list_remove(&pending->queue);
+    topic_release(pending->store, pending->topic);
     free(pending);
 }
 
@@ -140,6 +152,7 @@ void lane_post(struct store *store, struct lane *lane, uint64_t user_data, uint6
     };
     lane_engine_complete(&lane->map, lane->cq_tail, &completion);
     lane->cq_tail++;
+    lane->idle_since_ns = 0; /* its client has something to react to */
     fence_compiler(); /* [J4] */
     atom_store_release(&lane->record->cq_tail, lane->cq_tail);
     lane_touch(store, lane);

@@ -36,6 +36,38 @@ void store_topic_moved(struct store *store, struct topic *topic)
     }
 }
 
+void store_arena_full(struct store *store)
+{
+    counter_add(&store->counters, COUNTER_ARENA_WAITS, 1);
+    if (flush_idle(&store->flush) && list_empty(&store->flush.full)) {
+        flush_want(store);
+    }
+}
+
+/* Is there a chunk whose slot the next sync frees? */
+static bool frees_due(const struct store *store)
+{
+    list_each(node, &store->frees)
+    {
+        if (list_entry(node, struct chunk, frees)->holds == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* No slot and no space for another segment: what was given up may help, now or after a sync. */
+static int slot_scrape(struct store *store, unsigned flags, uint32_t *slot)
+{
+    store_frees_release(store, store->flush.durable_sync);
+    const int error = slot_allocate(&store->segments, flags, slot);
+    if (error == 0) {
+        return 0;
+    }
+    flush_want(store);
+    return frees_due(store) ? -EAGAIN : error;
+}
+
 /* A slot for the topic's next chunk; the system topic's own may come from the reserve. */
 static int slot_take(struct store *store, const struct topic *topic, uint64_t number,
                      uint32_t *slot)
@@ -43,7 +75,10 @@ static int slot_take(struct store *store, const struct topic *topic, uint64_t nu
     unsigned flags = number < SMALL_CHUNKS ? SLOT_SMALL : 0;
     flags |= store->config->fsync == FSYNC_NONE ? 0 : SLOT_WRITTEN;
     flags |= topic == store->system ? SLOT_SYSTEM : 0;
-    const int error = slot_allocate(&store->segments, flags, slot);
+    int error = slot_allocate(&store->segments, flags, slot);
+    if (error == -ENOSPC) {
+        error = slot_scrape(store, flags, slot);
+    }
     return error == -EAGAIN ? STORE_WAIT : error;
 }
 
@@ -122,7 +157,7 @@ static int chunk_place(struct store *store, struct chunk *chunk)
         }
     }
     if (pool_assign(&store->pool, chunk, system) == POOL_FULL) {
-        counter_add(&store->counters, COUNTER_ARENA_WAITS, 1);
+        store_arena_full(store);
         return STORE_WAIT;
     }
     int outcome = place_take(store, chunk);
@@ -166,6 +201,7 @@ int store_chunk_add(struct store *store, struct topic *topic, uint64_t base_seq)
 int store_chunk_revive(struct store *store, struct chunk *chunk)
 {
     if (pool_assign(&store->pool, chunk, chunk->topic == store->system) == POOL_FULL) {
+        store_arena_full(store);
         return STORE_WAIT;
     }
     header_write(store, chunk);

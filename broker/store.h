@@ -86,6 +86,10 @@ void store_topic_moved(struct store *store, struct topic *topic);
  */
 int store_chunk_add(struct store *store, struct topic *topic, uint64_t base_seq);
 
+/* The arena has no room. What is dirty will be written, whatever the schedule, unless something is
+ * under way already that makes room. */
+void store_arena_full(struct store *store);
+
 /* Gives an assigned chunk that was never used a unit again. STORE_READY or STORE_WAIT. */
 int store_chunk_revive(struct store *store, struct chunk *chunk);
 

@@ -76,7 +76,8 @@ struct topic {
     uint64_t incarnation;
     uint64_t id; /* on disk; 0: it does not exist yet (or is the system topic) */
     enum topic_state state;
-    uint32_t refs; /* TOPIC_OPENs not closed */
+    uint32_t refs;     /* TOPIC_OPENs not closed */
+    uint32_t pendings; /* struct pending that refer to it */
 
     uint64_t tail_position;
     uint64_t next_seq;
@@ -103,7 +104,8 @@ struct topic {
     uint64_t captured_seq;
     struct list_node moved;   /* in store.moved: tail or watermark passed since the last pass */
     struct list tail_waiters; /* of struct pending.queue */
-    struct list claims;       /* of struct pending.queue; the first one walks */
+    struct list claims;       /* of struct pending.turn; the first one walks */
+    bool claims_run;          /* claims are being served, one after the other */
 };
 
 /* The chunk of this number, or NULL when the topic has none. */
