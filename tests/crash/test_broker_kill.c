@@ -28,6 +28,7 @@ TestSuite(broker_kill);
 
 struct load {
     uint64_t acked;
+    uint64_t writing; /* clients that have connected */
     struct diary *diaries[TOPICS][WRITERS];
     size_t size_max;
 };
@@ -60,6 +61,7 @@ static void write_until_gone(size_t index, void *arg)
     for (int i = 0; i < TOPICS; i++) {
         topics[i] = topic_of(connection, names[i]);
     }
+    (void)shared_add(&load->writing, 1);
     for (uint32_t round = 0;; round++) {
         struct diary *diary = load->diaries[round % TOPICS][index];
         uint64_t seq = 0;
@@ -101,6 +103,14 @@ static struct load *load_new(size_t size_max)
     return load;
 }
 
+/* All writers are at work, and so many entries are acknowledged. */
+static void load_await(struct load *load, uint64_t acked)
+{
+    wait_until(shared_get(&load->writing) == WRITERS, 10000);
+    wait_until(shared_get(&load->acked) > acked, 10000);
+    shared_set(&load->writing, 0);
+}
+
 /* Entries that were lost legally are forgotten, so that their seqs may be given again. */
 static void forget_lost(struct load *load, int topic, uint64_t next_seq)
 {
@@ -138,7 +148,7 @@ static void kill_and_start_again(const char *options, int cycles, size_t size_ma
     for (int cycle = 0; cycle < cycles; cycle++) {
         const uint64_t acked = shared_get(&load->acked);
         struct clients *writers = clients_start(WRITERS, write_until_gone, load);
-        wait_until(shared_get(&load->acked) > acked + 20, 10000);
+        load_await(load, acked + 20);
         sleep_ms(CYCLE_MS_MIN + next_random(CYCLE_MS_SPREAD));
         tuskd_kill(broker);
         clients_join(writers);
@@ -181,7 +191,7 @@ Test(broker_kill, killed_during_recovery_nothing_durable_is_lost)
     for (int cycle = 0; cycle < 5; cycle++) {
         const uint64_t acked = shared_get(&load->acked);
         struct clients *writers = clients_start(WRITERS, write_until_gone, load);
-        wait_until(shared_get(&load->acked) > acked + 200, 10000);
+        load_await(load, acked + 200);
         tuskd_kill(broker);
         clients_join(writers);
         for (int again = 0; again < 6; again++) {
@@ -195,6 +205,7 @@ Test(broker_kill, killed_during_recovery_nothing_durable_is_lost)
 
 struct consumption {
     uint64_t given;
+    uint64_t reading; /* clients that have connected */
     struct diary *diaries[2];
     uint32_t consistency;
     uint32_t persist_every;
@@ -208,6 +219,7 @@ static void consume_until_gone(size_t index, void *arg)
     options.persist_every = consumption->persist_every;
     struct tusk_entry entries[16];
     struct tusk_topic *topic = topic_of(attach_with(broker, options), "t");
+    (void)shared_add(&consumption->reading, 1);
     for (;;) {
         const int count = tusk_batch_read(topic, 500, true, entries, 16);
         if (count < 0) {
@@ -248,7 +260,9 @@ static struct consumption *consume_and_kill(const char *options, uint32_t consis
     for (int cycle = 0; cycle < cycles; cycle++) {
         const uint64_t before = shared_get(&consumption->given);
         struct clients *consumers = clients_start(2, consume_until_gone, consumption);
+        wait_until(shared_get(&consumption->reading) == 2, 10000);
         wait_until(shared_get(&consumption->given) > before, 10000);
+        shared_set(&consumption->reading, 0);
         sleep_ms(next_random(40));
         tuskd_kill(broker);
         clients_join(consumers);
