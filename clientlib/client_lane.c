@@ -108,6 +108,31 @@ static void thread_lanes_prune(struct thread_lanes *thread)
     thread->count = kept;
 }
 
+enum {
+    TABLE_ASYNCS_BYTES = CQ_SLOTS * sizeof(struct lane_async),
+    TABLE_OPS_BYTES = LANE_OPS_MAX * sizeof(struct lane_op),
+};
+
+/* Mapped rather than taken from the heap: most of it is never touched, and it goes with the lane. */
+static int tables_new(struct client_lane *lane)
+{
+    unsigned char *base = mmap(NULL, TABLE_ASYNCS_BYTES + TABLE_OPS_BYTES, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) {
+        return -ENOMEM;
+    }
+    lane->asyncs = (struct lane_async *)(void *)base;
+    lane->ops = (struct lane_op *)(void *)(base + TABLE_ASYNCS_BYTES);
+    return 0;
+}
+
+static void tables_free(struct client_lane *lane)
+{
+    if (lane->asyncs != NULL) {
+        munmap(lane->asyncs, TABLE_ASYNCS_BYTES + TABLE_OPS_BYTES);
+    }
+}
+
 static int lane_attach(struct client_lane *lane, struct tusk *tusk, int fds[2])
 {
     int error = lane_open(&lane->map, fds[0]);
@@ -127,9 +152,7 @@ static int lane_attach(struct client_lane *lane, struct tusk *tusk, int fds[2])
 static int lane_new(struct tusk *tusk, struct client_lane **lane)
 {
     cleanup_free struct client_lane *made = calloc(1, sizeof *made);
-    cleanup_free struct lane_async *asyncs = calloc(CQ_SLOTS, sizeof *asyncs);
-    cleanup_free struct lane_op *ops = calloc(LANE_OPS_MAX, sizeof *ops);
-    if (made == NULL || asyncs == NULL || ops == NULL) {
+    if (made == NULL) {
         return -ENOMEM;
     }
     made->tusk = tusk;
@@ -147,15 +170,17 @@ static int lane_new(struct tusk *tusk, struct client_lane **lane)
     if (error != 0) {
         return resource_error(error);
     }
-    error = lane_attach(made, tusk, fds);
+    error = tables_new(made);
+    if (error == 0) {
+        error = lane_attach(made, tusk, fds);
+    }
     cleanup_fd_close(&fds[0]);
     cleanup_fd_close(&fds[1]);
     if (error != 0) {
+        tables_free(made);
         client_session_lane_close(&tusk->session, made->lane_id);
         return error;
     }
-    made->asyncs = take_pointer(&asyncs);
-    made->ops = take_pointer(&ops);
     *lane = take_pointer(&made);
     return 0;
 }
@@ -254,8 +279,7 @@ void client_lane_free(struct client_lane *lane)
     cleanup_fd_close(&lane->socket);
     cleanup_fd_close(&lane->epoll_fd);
     cleanup_fd_close(&lane->self_fd);
-    free(lane->asyncs);
-    free(lane->ops);
+    tables_free(lane);
     free(lane->refusals);
     free(lane);
 }
