@@ -25,7 +25,8 @@
 static void begin(void)
 {
     session_begin();
-    append_text(topic_of(tusk, "t"), "a lane of one's own");
+    append_text(topic_of(tusk, "t"), "a lane and pins of one's own");
+    expect_text(reader_of(topic_of(tusk, "t")), 0, "a lane and pins of one's own");
 }
 
 TestSuite(hostile, .init = begin, .fini = session_end);

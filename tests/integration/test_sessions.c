@@ -23,11 +23,19 @@
 
 enum { IDLE_SESSIONS = 1000, IDLE_PROCESSES = 4 };
 
-/* With a lane of one's own, so that what is counted before and after is the same. */
+/* With a lane and pins of one's own, so that what is counted before and after is the same. */
+static void use_once(void)
+{
+    append_text(topic_of(tusk, "t"), "first");
+    struct tusk_reader *reader = reader_of(topic_of(tusk, "t"));
+    expect_text(reader, 0, "first");
+    tusk_reader_close(reader);
+}
+
 static void begin(void)
 {
     session_begin();
-    append_text(topic_of(tusk, "t"), "first");
+    use_once();
 }
 
 TestSuite(sessions, .init = begin, .fini = session_end);
@@ -50,7 +58,7 @@ Test(sessions_many, a_thousand_idle_ones_cost_little_and_hinder_nobody)
     deadline_set(60);
     broker = tuskd_start("");
     tusk = attach(broker);
-    append_text(topic_of(tusk, "t"), "first");
+    use_once();
     const struct process_counts before = process_count(broker->pid);
     struct gate *gate = shared_memory(sizeof *gate);
     struct clients *holders = clients_start(IDLE_PROCESSES, hold_sessions, gate);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 static bool failed;
+static bool tearing_down;
 static void (*report_failure)(const char *message);
 static void (*explain_failure)(void);
 
@@ -27,6 +28,11 @@ __attribute__((constructor)) static void test_pid_note(void)
 bool check_has_failed(void)
 {
     return failed;
+}
+
+void check_teardown(void)
+{
+    tearing_down = true;
 }
 
 void check_report_to(void (*report)(const char *message))
@@ -59,6 +65,10 @@ void check_failed(const char *file, int line, const char *format, ...)
     if (gettid() != test_pid) {
         (void)fprintf(stderr, "in a thread or child: %s\n", message);
         _exit(1);
+    }
+    if (tearing_down) {
+        (void)fprintf(stderr, "in teardown: %s\n", message);
+        abort();
     }
     cr_assert_fail("%s", message);
     abort();

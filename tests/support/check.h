@@ -55,6 +55,9 @@ void check_text_contains(const char *file, int line, const char *expression, con
 /* Whether a check of this process has failed: teardown then doesn't ask for more. */
 bool check_has_failed(void);
 
+/* From now on this process tears down: Criterion counts only crashes there, so a failure is one. */
+void check_teardown(void);
+
 /* Called with the message instead of failing the test: how client processes report. */
 void check_report_to(void (*report)(const char *message));
 

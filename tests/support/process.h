@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 struct process_counts {
-    uint64_t fds;
+    uint64_t fds; /* but those of segment files */
     uint64_t threads;
     uint64_t mappings;
     uint64_t mapped_bytes; /* of address space */

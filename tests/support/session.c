@@ -31,6 +31,7 @@ void session_end(void)
     if (check_has_failed()) {
         return; /* the state is unknown; the broker dies with this process */
     }
+    check_teardown();
     deadline_doing("tusk_disconnect");
     tusk_disconnect(tusk);
     deadline_doing(NULL);
