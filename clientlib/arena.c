@@ -93,8 +93,12 @@ static struct atom *word_take(struct arena *arena, unsigned first, unsigned end)
         const uint64_t free_bits = ~arena->words_taken[i];
         if (free_bits != 0) {
             const unsigned bit = (unsigned)__builtin_ctzll(free_bits);
+            const uint64_t index = i * WORD_BITS + bit;
             arena->words_taken[i] |= UINT64_C(1) << bit;
-            return &arena->pins->pin[i * WORD_BITS + bit];
+            if (atom_load_relaxed(&arena->words_end) <= index) {  /* written under the lock */
+                atom_store_relaxed(&arena->words_end, index + 1); /* the taker itself sees it */
+            }
+            return &arena->pins->pin[index];
         }
     }
     return NULL;
@@ -127,4 +131,45 @@ void pin_words_give(struct arena *arena, struct atom *const *words, uint32_t cou
         arena->words_taken[index / WORD_BITS] &= ~(UINT64_C(1) << index % WORD_BITS);
     }
     pthread_mutex_unlock(&arena->lock);
+}
+
+void pin_word_holds(struct arena *arena, const struct atom *word, uint32_t unit, uint64_t units,
+                    uint64_t stamp)
+{
+    /* Relaxed: who asks about an entry is who holds it. What others hold at the same place can at
+     * worst make the answer too careful. */
+    struct pinned *pinned = &arena->pinned[word - arena->pins->pin];
+    atom_store_relaxed(&pinned->unit, unit);
+    atom_store_relaxed(&pinned->stamp, stamp);
+    atom_store_relaxed(&pinned->units, units);
+}
+
+void pin_word_holds_nothing(struct arena *arena, const struct atom *word)
+{
+    atom_store_relaxed(&arena->pinned[word - arena->pins->pin].units, 0); /* see above */
+}
+
+int arena_check(const struct arena *arena, struct directory_shm *directory, const void *place)
+{
+    const uint64_t offset = (uint64_t)((uintptr_t)place - (uintptr_t)arena->images);
+    if (arena->images == NULL || offset >= arena->bytes) {
+        return 0;
+    }
+    const uint64_t at = offset / arena->unit_bytes;
+    const uint64_t end = atom_load_relaxed(&arena->words_end); /* relaxed: see pin_word_holds() */
+    int answer = -ESTALE;
+    for (uint64_t i = 0; i < end; i++) {
+        const struct pinned *pinned = &arena->pinned[i];
+        const uint64_t units = atom_load_relaxed(&pinned->units);
+        const uint64_t unit = atom_load_relaxed(&pinned->unit);
+        if (at - unit >= units) {
+            continue;
+        }
+        const uint64_t stamp = atom_load_relaxed(&pinned->stamp);
+        if (!pin_intact(directory_stamp(directory, (uint32_t)unit), stamp)) {
+            return -ESTALE;
+        }
+        answer = 0;
+    }
+    return answer;
 }

@@ -19,12 +19,21 @@
 
 struct tusk;
 
+/* What one pin word holds, for those who ask whether it has been taken back. */
+struct pinned {
+    struct atom unit;
+    struct atom units; /* of the chunk; 0: nothing is held */
+    struct atom stamp;
+};
+
 struct arena {
     const unsigned char *images; /* NULL until the first read; what follows is set before it is */
     uint64_t bytes;
     uint64_t unit_bytes;
     uint64_t chunk_bytes; /* C */
     struct pins_shm *pins;
+    struct pinned pinned[PINS_MAX]; /* by word; each written by the word's owner */
+    struct atom words_end;          /* words from this one on have never been taken */
 
     pthread_mutex_t lock; /* of all below, and of opening */
     int fd;               /* -1 once it is mapped */
@@ -38,6 +47,15 @@ void arena_deinit(struct arena *arena, bool forked);
 
 /* Maps arena and pins unless that has been done. 0 or -errno. */
 int arena_open(struct tusk *tusk);
+
+/* A word's owner holds the image in `unit`, or nothing any more. */
+void pin_word_holds(struct arena *arena, const struct atom *word, uint32_t unit, uint64_t units,
+                    uint64_t stamp);
+void pin_word_holds_nothing(struct arena *arena, const struct atom *word);
+
+/* Has all that this process holds around this place been intact since it was pinned? 0; -ESTALE:
+ * no, or nothing holds it. What lies outside the arena is a copy, and intact. */
+int arena_check(const struct arena *arena, struct directory_shm *directory, const void *place);
 
 /* Words that are never kept from one call to the next, so that a session with more readers than
  * words can still read: its entries are copied then. */

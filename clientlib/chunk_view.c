@@ -38,6 +38,7 @@ static void hold_release(struct chunk_view *view, const struct chunk_hold *hold,
                          struct client_lane *lane)
 {
     struct tusk *tusk = view->topic->tusk;
+    pin_word_holds_nothing(&tusk->arena, hold->pin);
     pin_release(hold->pin);
     spare_add(view, hold->pin);
     if (lane != NULL) {
@@ -102,13 +103,14 @@ static bool image_is(const struct chunk_view *view, uint32_t unit, uint64_t chun
 
 static void view_show(struct chunk_view *view, const struct chunk_hold *hold, uint64_t chunk_no)
 {
-    const struct arena *arena = &view->topic->tusk->arena;
+    struct arena *arena = &view->topic->tusk->arena;
     view->holds[view->count++] = *hold;
     view->transient = pin_word_transient(arena, hold->pin);
     view->image = arena->images + (uint64_t)hold->unit * arena->unit_bytes;
     view->chunk_no = chunk_no;
     view->start = chunk_start(chunk_no, arena->chunk_bytes);
     view->bytes = chunk_size(chunk_no, arena->chunk_bytes);
+    pin_word_holds(arena, hold->pin, hold->unit, view->bytes / arena->unit_bytes, hold->stamp);
 }
 
 /* Pins the chunk if the topic's map names it. */

@@ -230,8 +230,6 @@ static int walk_copy(struct entry_walk *walk, struct client_lane *lane,
     }
     memcpy(block->bytes, frame + 1, entry->size);
     entry->data = block->bytes;
-    entry->reserved[0] = 0;
-    entry->reserved[1] = 0;
     return chunk_view_intact(&walk->view) ? 0 : frame_refused(walk, lane);
 }
 
@@ -243,13 +241,11 @@ static int walk_give_whole(struct entry_walk *walk, struct client_lane *lane,
     if (frame->size > size_max) {
         return WALK_OVER;
     }
-    struct chunk_hold *hold = chunk_view_hold(&walk->view);
     *entry = (struct tusk_entry){
         .data = frame + 1,
         .size = frame->size,
         .seq = walk->seq,
         .time_ns = frame->time_ns,
-        .reserved = {(uint64_t)hold->unit + 1, hold->stamp},
     };
     if (UNLIKELY(walk->view.transient)) {
         const int outcome = walk_copy(walk, lane, frame, entry);
@@ -257,7 +253,7 @@ static int walk_give_whole(struct entry_walk *walk, struct client_lane *lane,
             return outcome;
         }
     } else {
-        hold->used = true;
+        chunk_view_hold(&walk->view)->used = true;
     }
     walk_pass(walk, lane, frame);
     walk->seq++;
