@@ -39,11 +39,12 @@ symbols() {
         "$(nm -g --defined-only "$lib/lib$1.a" | awk 'NF == 3 {print $3}' | sort -u)"
 }
 
-# compile SOURCE PROGRAM, with what pkg-config says; it quotes for the shell.
+# compile SOURCE PROGRAM PACKAGE..., with what pkg-config says; it quotes for the shell.
 compile() {
-    local flags=()
-    eval "flags=($(pkg-config --cflags --libs tusk))"
-    "$cc" -std=c11 -Wall -Werror "$1" "${flags[@]}" -o "$2"
+    local source=$1 program=$2 flags=()
+    shift 2
+    eval "flags=($(pkg-config --cflags --libs "$@"))"
+    "$cc" -std=c11 -Wall -Werror "$source" "${flags[@]}" -o "$program"
 }
 
 rm -rf "$work"
@@ -56,15 +57,14 @@ needed=$(readelf -d "$lib/libtusk.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
 [[ $needed == libc.so.6 ]] || fail "libtusk.so needs '$needed', expected libc.so.6 alone"
 readelf -d "$lib/libtusk.so" | grep -q "(SONAME).*\[libtusk.so.${version%%.*}\]" ||
     fail "libtusk.so has no soname libtusk.so.${version%%.*}"
-if [[ -e $prefix/include/tusk/broker.h ]]; then
-    symbols tuskbroker broker.h
-fi
+symbols tuskbroker broker.h
 
 export PKG_CONFIG_PATH=$lib/pkgconfig
-cp "$here/program.c" "$work/project"
+cp "$here/program.c" "$here/embedded.c" "$work/project"
 sed "s/@PROJECT_VERSION@/$version/" "$here/CMakeLists.txt.in" >"$work/project/CMakeLists.txt"
 [[ $(pkg-config --modversion tusk) == "$version" ]] || fail "pkg-config gives another version"
-compile "$here/program.c" "$work/by-pkg-config"
+compile "$here/program.c" "$work/by-pkg-config" tusk
+compile "$here/embedded.c" "$work/embedded-by-pkg-config" tuskbroker tusk
 "$cmake" -S "$work/project" -B "$work/project/build" -DCMAKE_PREFIX_PATH="$prefix" \
     -DCMAKE_C_COMPILER="$cc" >"$work/configure.log"
 "$cmake" --build "$work/project/build" >"$work/build.log"
@@ -72,9 +72,17 @@ for program in by-pkg-config project/build/shared project/build/static; do
     output=$(LD_LIBRARY_PATH=$lib "$work/$program")
     [[ $output == "$version" ]] || fail "$program prints '$output', expected $version"
 done
+tmpfs_dir=$(mktemp -d /dev/shm/tusk-test.XXXXXX)
+trap 'rm -rf "$tmpfs_dir"' EXIT
+for program in embedded-by-pkg-config project/build/embedded project/build/embedded_static; do
+    rm -rf "$work/store"
+    mkdir "$work/store"
+    output=$(LD_LIBRARY_PATH=$lib "$work/$program" "$work/store" "$tmpfs_dir")
+    [[ $output == "0 0" ]] || fail "$program prints '$output', expected '0 0'"
+done
 
 sed -n '/^```c$/,/^```$/p' "$here/../../README.md" | sed '1d;$d' >"$work/example.c"
-compile "$work/example.c" "$work/example"
+compile "$work/example.c" "$work/example" tusk
 output=$(LD_LIBRARY_PATH=$lib "$prefix/bin/tusk" run -- "$work/example")
 [[ $output == "0: hello" ]] || fail "the README's example prints '$output', expected '0: hello'"
 
