@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shm/layout.h"
+
 /* A child that takes more is not going to end. */
 enum { INSTRUCTIONS_MAX = 1000 * 1000 };
 
@@ -22,7 +24,7 @@ static void images_add(struct images *images, const void *memory, size_t bytes)
         images->image = realloc(images->image, images->room * sizeof(void *));
         cr_assert_not_null(images->image);
     }
-    void *copy = malloc(bytes);
+    void *copy = aligned_alloc(BLOCK_BYTES, align_up(bytes, BLOCK_BYTES));
     cr_assert_not_null(copy);
     memcpy(copy, memory, bytes);
     images->image[images->count++] = copy;

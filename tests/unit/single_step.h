@@ -2,7 +2,8 @@
  * Single step: what memory looks like after every instruction that changes it, as a SIGKILL at that
  * moment would leave it.
  * Runs on:    the test's process, which traces a child (ptrace); the memory is shared by the two.
- * Invariants: images[0] is the memory before, images[count - 1] after everything; neighbours differ.
+ * Invariants: images[0] is the memory before, images[count - 1] after everything; neighbours differ;
+ *             images are aligned to pages, as shared memory is.
  */
 #ifndef TUSK_TESTS_UNIT_SINGLE_STEP_H
 #define TUSK_TESTS_UNIT_SINGLE_STEP_H

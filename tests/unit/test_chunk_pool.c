@@ -418,7 +418,7 @@ static void agree(struct model *model)
     uint32_t whole = 0;
     memset(model->owner, 0, sizeof model->owner);
     for (int i = 0; i < CHUNKS; i++) {
-        clean += chunks[i] != NULL && list_linked(&chunks[i]->clean);
+        clean += chunks[i] != NULL && list_linked(&chunks[i]->clean) ? 1 : 0;
         if (chunks[i] == NULL || chunks[i]->unit == UNIT_NONE) {
             continue;
         }
@@ -433,7 +433,7 @@ static void agree(struct model *model)
             used |= (uint16_t)((model->owner[place * SMALL_CHUNKS + j] != NULL) << j);
         }
         cr_assert_eq(pool.used[place], used, "place %u: a unit is leaked", place);
-        whole += used == 0;
+        whole += used == 0 ? 1 : 0;
     }
     cr_assert_eq(pool.free_big_count, whole);
     cr_assert_eq(pool.clean_count, clean);
@@ -478,7 +478,7 @@ static void use_resident(struct model *model, int index)
         pin_write(index % READERS, index, model->pinned[index] ? (uint64_t)chunk->unit + 1 : 0);
         break;
     case 1:
-        chunk->holds = chunk->holds > 0 ? 0 : rand() % 8 == 0;
+        chunk->holds = chunk->holds == 0 && rand() % 8 == 0 ? 1 : 0;
         pool_settle(&pool, chunk, rand() % 4 != 0);
         break;
     case 2:

@@ -1,9 +1,11 @@
 /*
  * Layout: the arithmetic that guards offsets never wraps, and the table of shared structs is
- * complete: the fields of each struct follow each other without a hole that is not padding between
- * writers, so a field that is added and not listed is noticed.
+ * complete: it has every member that the headers declare, and the fields of each struct follow each
+ * other without a hole that is not padding between writers.
  */
 #include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "shm/lane.h"
@@ -87,6 +89,92 @@ Test(shm_layout, every_field_is_listed)
         shapes++;
     }
     cr_assert_eq(shapes, 20);
+}
+
+static bool is_listed(const char *type, const char *member, size_t length)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s.%.*s", type, (int)length, member);
+    size_t count;
+    const struct layout_item *items = layout_items(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(items[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The members that a line of a struct declares: "type name;" or "type name[...];". */
+static unsigned members_listed(const char *type, const char *line)
+{
+    static const char *const letters = "abcdefghijklmnopqrstuvwxyz_0123456789";
+    unsigned members = 0;
+    const char *comment = strstr(line, "/*");
+    for (const char *end = strchr(line, ';'); end != NULL; end = strchr(end + 1, ';')) {
+        if (comment != NULL && comment < end) {
+            break;
+        }
+        const char *bracket = memchr(line, '[', (size_t)(end - line));
+        const char *last = bracket != NULL ? bracket : end;
+        const char *first = last;
+        while (first > line && strchr(letters, first[-1]) != NULL) {
+            first--;
+        }
+        cr_assert(is_listed(type, first, (size_t)(last - first)), "%s.%.*s is not listed in %s",
+                  type, (int)(last - first), first, "shm/layout.c");
+        members++;
+    }
+    return members;
+}
+
+/* Counts the members of the listed structs in one header; each must be listed. */
+static unsigned header_members(const char *path)
+{
+    char line[256];
+    char type[64] = "";
+    unsigned members = 0;
+    size_t count;
+    const struct layout_item *items = layout_items(&count);
+    FILE *file = fopen(path, "re");
+    cr_assert_not_null(file, "cannot read %s", path);
+    while (fgets(line, sizeof line, file) != NULL) {
+        char name[64];
+        if (sscanf(line, "struct %63[a-z_] {", name) == 1 && strstr(line, "{\n") != NULL) {
+            for (size_t i = 0; i < count; i++) {
+                if (strcmp(items[i].name, name) == 0) {
+                    memcpy(type, name, sizeof type);
+                }
+            }
+        } else if (line[0] == '}') {
+            type[0] = '\0';
+        } else if (type[0] != '\0') {
+            members += members_listed(type, line);
+        }
+    }
+    fclose(file);
+    return members;
+}
+
+/* Padding before the next writer's words can hide a member from every_field_is_listed. */
+Test(shm_layout, every_member_in_the_headers_is_listed)
+{
+    static const char *const headers[] = {"frame", "submission", "lane",   "directory",
+                                          "pins",  "ledger",     "control"};
+    const char *root = getenv("TUSK_SOURCE_DIR");
+    cr_assert_not_null(root, "TUSK_SOURCE_DIR names the root of the source; ctest sets it");
+    unsigned members = 0;
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/shm/%s.h", root, headers[i]);
+        members += header_members(path);
+    }
+    size_t count;
+    const struct layout_item *items = layout_items(&count);
+    for (size_t i = 0; i < count; i++) {
+        members -= strchr(items[i].name, '.') != NULL ? 1 : 0;
+    }
+    cr_assert_eq(members, 0, "the headers have members that were not found in them");
 }
 
 Test(shm_layout, digest_covers_the_items)
