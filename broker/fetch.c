@@ -99,7 +99,6 @@ static void fetch_done(struct io_op *io, int result)
         chunk->base_time_ns = header->base_time_ns;
         chunk->base_exact = true;
         pool_show(&store->pool, chunk);
-        pool_settle(&store->pool, chunk, chunk->written >= fetch->upto);
     } else {
         fetch_failed(store, chunk, result);
     }

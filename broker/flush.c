@@ -127,6 +127,9 @@ void flush_settle_chunk(struct store *store, struct chunk *chunk)
         const uint64_t end = chunk_end(store, chunk);
         const uint64_t tail = chunk->topic->tail_position;
         clean = chunk->started && chunk->written >= (tail < end ? tail : end);
+        /* What wants room often has to record something before it gets it, and would throw the
+         * system topic's tail out for itself again and again. */
+        clean &= chunk->topic != store->system || tail >= end;
     }
     pool_settle(&store->pool, chunk, clean);
     store->freed = true;
