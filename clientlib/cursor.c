@@ -134,16 +134,17 @@ static int claim_submit(struct topic_cursor *cursor, const struct cursor_read *r
                                        .body = &body,
                                        .body_bytes = sizeof body,
                                        .holds = true};
-    return lane_op_submit(cursor->lane, &claim, read->expiry, true, op);
+    return lane_op_submit(cursor->lane, &claim, read->expiry, false, op);
 }
 
-/* Waits for a claim's answer: *count entries from where the walk now is. A checkpointed claim is
- * never canceled, since it may have been granted already: the next call goes on waiting for it. */
+/* Waits for a claim's answer: *count entries from where the walk now is. That is a round trip, not a
+ * wait for an entry, so wakeups are left to others. A checkpointed claim is never canceled, since it
+ * may have been granted already: the next call goes on waiting for it. */
 static int claim_await(struct topic_cursor *cursor, const struct cursor_read *read,
                        struct lane_op *op, bool peeks, uint64_t *count)
 {
     struct client_lane *lane = cursor->lane;
-    const int error = lane_op_await(lane, op, read->expiry, true);
+    const int error = lane_op_await(lane, op, read->expiry, false);
     cursor->claim = NULL;
     if (error != 0 && peeks) {
         lane_op_drop(lane, op);

@@ -291,6 +291,27 @@ static void wait_take(struct stage *stage, struct stage_lane *lane,
     waiter_add(stage, lane, submission);
 }
 
+/* Takes a chunk's image away unless a client pins it. */
+static bool chunk_take_away(struct stage *stage, struct stage_topic *topic, uint64_t chunk_no)
+{
+    const struct pins_shm *pins = stage->pins_map.base;
+    struct stage_chunk *chunk = &topic->chunks[chunk_no];
+    topic_unmap_chunk(topic->shm, chunk_no, chunk->unit);
+    struct atom *stamp = directory_stamp(stage->directory, chunk->unit);
+    const uint64_t before = chunk_stamp(stamp);
+    chunk_stamp_set(stamp, before | CHUNK_STAMP_EVICTING);
+    fence_full(); /* [P3] */
+    for (int i = 0; i < PINS_MAX; i++) {
+        if (atom_load_relaxed(&pins->pin[i]) == (uint64_t)chunk->unit + 1) { /* ordered by [P3] */
+            chunk_stamp_set(stamp, before);
+            return false;
+        }
+    }
+    chunk->shown = false;
+    chunk_stamp_set(stamp, 0);
+    return true;
+}
+
 static void fetch_take(struct stage *stage, struct stage_lane *lane, struct stage_topic *topic,
                        const struct submission *submission)
 {
@@ -307,15 +328,58 @@ static void fetch_take(struct stage *stage, struct stage_lane *lane, struct stag
         }
         chunk_no = chunk_no > 0 ? chunk_no - 1 : 0;
     }
-    if (chunk_no >= topic->chunk_count) {
-        complete(lane, submission, 0, -EAGAIN, 0);
+    if (chunk_no >= topic->chunk_count || topic->chunks[chunk_no].gone) {
+        complete(lane, submission, 0, chunk_no < topic->chunk_count ? -ENODATA : -EAGAIN, 0);
         return;
     }
     chunk_show(stage, topic, chunk_no);
     complete(lane, submission, topic->chunks[chunk_no].unit, 0, chunk_no);
 }
 
-static void claim_take(struct stage_lane *lane, struct stage_topic *topic,
+/* The chunks that the cursor leaves behind with a claim. */
+static void claim_note(struct stage *stage, const struct stage_lane *lane,
+                       struct stage_topic *topic, uint64_t first, uint64_t end)
+{
+    struct stage_claim *claim = stage->claims;
+    while (claim->pending) {
+        claim++;
+    }
+    ensure(claim < stage->claims + STAGE_WAITERS);
+    if (end > first && atomic_load(&stage->trims)) {
+        const uint64_t position = end < topic->next_seq ? topic->positions[end] : topic->position;
+        *claim = (struct stage_claim){
+            .pending = true,
+            .lane = lane,
+            .topic = topic,
+            .cq_index = lane->cq_tail,
+            .chunks_from = chunk_number(topic->positions[first], STAGE_CHUNK_BYTES),
+            .chunks_to = chunk_number(position, STAGE_CHUNK_BYTES),
+        };
+    }
+}
+
+/* Overwrites the chunks of reaped claims, unless they are pinned. */
+static void claims_trim(struct stage *stage, const struct stage_lane *lane)
+{
+    for (struct stage_claim *claim = stage->claims; claim < stage->claims + STAGE_WAITERS;
+         claim++) {
+        if (!claim->pending || claim->lane != lane ||
+            lane_engine_cq_head(&lane->map) <= claim->cq_index) {
+            continue;
+        }
+        claim->pending = false;
+        for (uint64_t no = claim->chunks_from; no < claim->chunks_to; no++) {
+            struct stage_chunk *chunk = &claim->topic->chunks[no];
+            chunk->gone = true;
+            if (chunk_take_away(stage, claim->topic, no)) {
+                memset(image_of(stage, chunk->unit), 0xdd, chunk_size(no, STAGE_CHUNK_BYTES));
+                atomic_fetch_add(&stage->trimmed, 1);
+            }
+        }
+    }
+}
+
+static void claim_take(struct stage *stage, struct stage_lane *lane, struct stage_topic *topic,
                        const struct submission *submission)
 {
     const struct claim_request_shm *request =
@@ -331,6 +395,7 @@ static void claim_take(struct stage_lane *lane, struct stage_topic *topic,
     }
     if ((submission->flags & SUBMIT_PEEK) == 0) {
         topic->cursor_seq = seq;
+        claim_note(stage, lane, topic, first, seq);
     }
     atom_store_relaxed(&topic->shm->cursor_seq, topic->cursor_seq);
     atom_store_relaxed(&topic->shm->cursor_exists, 1);
@@ -356,7 +421,7 @@ static void take(struct stage *stage, struct stage_lane *lane, const struct subm
         fetch_take(stage, lane, topic, submission);
         break;
     case SUBMIT_CLAIM:
-        claim_take(lane, topic, submission);
+        claim_take(stage, lane, topic, submission);
         break;
     case SUBMIT_TOPIC_OPEN:
         topic = topic_open(stage, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES),
@@ -402,6 +467,7 @@ static void lane_turn(struct stage *stage, struct stage_lane *lane)
         lane->head += submission_bytes(submission.bytes);
     }
     waiters_look(stage);
+    claims_trim(stage, lane);
     if (lane->head != head_before) {
         atom_store_relaxed(&lane->map.shm->parked, 0);
     }
@@ -617,20 +683,9 @@ void stage_set(_Atomic bool *word, bool value)
 uint32_t stage_evict(struct stage *stage, struct stage_topic *topic)
 {
     uint32_t pinned = 0;
-    const struct pins_shm *pins = stage->pins_map.base;
     stage_set(&stage->stalled, true);
     for (uint64_t no = 0; no < topic->chunk_count; no++) {
-        struct stage_chunk *chunk = &topic->chunks[no];
-        bool held = false;
-        for (int i = 0; i < PINS_MAX; i++) {
-            held = held || atom_load_relaxed(&pins->pin[i]) == (uint64_t)chunk->unit + 1;
-        }
-        pinned += held;
-        if (!held) {
-            chunk->shown = false;
-            topic_unmap_chunk(topic->shm, no, chunk->unit);
-            chunk_stamp_set(directory_stamp(stage->directory, chunk->unit), 0);
-        }
+        pinned += !chunk_take_away(stage, topic, no);
     }
     stage_set(&stage->stalled, false);
     return pinned;

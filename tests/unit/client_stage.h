@@ -46,6 +46,7 @@ struct stage_chunk {
     uint64_t base_seq;
     uint64_t base_time_ns;
     bool shown; /* in the topic's map, or would be if that were larger */
+    bool gone;  /* trimmed: FETCH says -ENODATA */
 };
 
 struct stage_topic {
@@ -66,6 +67,16 @@ struct stage_waiter {
     struct submission submission;
 };
 
+/* A claim whose completion has not been reaped. */
+struct stage_claim {
+    bool pending;
+    const struct stage_lane *lane;
+    struct stage_topic *topic;
+    uint64_t cq_index;
+    uint64_t chunks_from; /* what goes when it is reaped, unless it is pinned */
+    uint64_t chunks_to;
+};
+
 struct stage {
     char directory_path[128];
     char socket_path[160];
@@ -82,6 +93,7 @@ struct stage {
     struct stage_lane lanes[STAGE_LANES];
     struct stage_topic topics[STAGE_TOPICS];
     struct stage_waiter waiters[STAGE_WAITERS];
+    struct stage_claim claims[STAGE_WAITERS];
     uint32_t units_used;
     uint64_t last_lane;
     pthread_t thread;
@@ -90,11 +102,13 @@ struct stage {
     _Atomic bool stop;
     _Atomic bool stalled;      /* takes nothing */
     _Atomic bool durable_held; /* nothing becomes durable */
+    _Atomic bool trims;        /* consumed chunks go as soon as their claim is reaped */
     _Atomic bool parked;       /* goes to sleep whenever a lane is empty */
     _Atomic int append_error;  /* what appends fail with */
     _Atomic uint64_t fetches;
-    _Atomic uint64_t rings; /* wake bytes sent to clients */
-    _Atomic uint64_t woken; /* wake bytes received */
+    _Atomic uint64_t trimmed; /* chunks */
+    _Atomic uint64_t rings;   /* wake bytes sent to clients */
+    _Atomic uint64_t woken;   /* wake bytes received */
 };
 
 /* Starts the broker; `each`: the schedule. */

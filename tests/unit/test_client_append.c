@@ -215,6 +215,48 @@ Test(append, reservation)
     cr_assert(entry.size == 8 && memcmp(entry.data, "reserved", 8) == 0);
 }
 
+/* Holds a reservation of so many bytes while asking `asks` things of the broker, then commits it. */
+static void reserve_and_ask(size_t size, int asks, uint64_t seq)
+{
+    unsigned char *buffer;
+    cr_assert_eq(tusk_reserve(topic, size, (void **)&buffer), 0);
+    for (size_t i = 0; i < size; i++) {
+        buffer[i] = (unsigned char)(i * 7 + seq);
+    }
+    for (int i = 0; i < asks; i++) {
+        char name[16];
+        struct tusk_topic *other;
+        snprintf(name, sizeof name, "other%d", i);
+        cr_assert_eq(tusk_topic_open(tusk, name, NULL, &other), 0);
+        tusk_topic_close(other);
+    }
+    cr_assert_eq(tusk_commit(topic, size, seq + 1), 0);
+    cr_assert_eq(reap_one().seq, seq);
+    struct tusk_entry entry;
+    cr_assert_eq(tusk_read_next(topic, true, &entry), 1);
+    cr_assert_eq(entry.size, size);
+    for (size_t i = 0; i < size; i++) {
+        cr_assert_eq(((const unsigned char *)entry.data)[i], (unsigned char)(i * 7 + seq));
+    }
+}
+
+Test(append, a_reservation_leaves_room_to_ask_things)
+{
+    for (uint64_t seq = 0; seq < 120; seq++) { /* over the ring's end several times */
+        reserve_and_ask(seq % 3 == 0 ? 9000 : seq % 3 == 1 ? 100 : 4096, (int)(seq % 4), seq);
+    }
+    void *buffer;
+    cr_assert_eq(tusk_reserve(topic, 1, &buffer), 0);
+    int error = 0;
+    for (int i = 0; i < 20 && error == 0; i++) {
+        error = tusk_topic_delete(tusk, "other0");
+        error = error == -ENOENT ? 0 : error;
+    }
+    cr_assert_eq(error, -EBUSY);
+    tusk_abandon(topic);
+    cr_assert_eq(tusk_append(topic, "x", 1, NULL), 0);
+}
+
 Test(append, quiet_failures_are_told_by_flush_once)
 {
     atomic_store(&stage.append_error, -ENOSPC);

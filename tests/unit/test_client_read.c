@@ -195,6 +195,54 @@ Test(read, cursor_peeks_and_moves_over_chunks)
     }
 }
 
+Test(read, what_is_claimed_is_held_until_it_is_pinned)
+{
+    struct tusk_entry entries[8];
+    uint64_t n = 0;
+    append_some(0, 200);
+    atomic_store(&stage.trims, true);
+    while (n < 200) {
+        cr_assert_eq(tusk_submit(topic, "another", 7, n + 1),
+                     0); /* completions around the claim's */
+        const int count = tusk_batch_read(topic, 30000, true, entries, 8);
+        cr_assert_gt(count, 0);
+        for (int i = 0; i < count && n < 200; i++) {
+            expect_entry(&entries[i], n++);
+        }
+    }
+    cr_assert_gt(atomic_load(&stage.trimmed), 5);
+}
+
+Test(read, more_readers_than_pin_words_still_read)
+{
+    enum { READERS = PINS_MAX + 100 };
+    static struct tusk_reader *readers[READERS];
+    struct tusk_entry entries[READERS];
+    append_some(0, 20);
+    for (int i = 0; i < READERS; i++) {
+        readers[i] = reader_at(TUSK_FROM_EARLIEST, 0);
+        cr_assert_eq(tusk_reader_next(readers[i], &entries[i], 0), 1);
+        cr_assert_eq(tusk_reader_next(readers[i], &entries[i], 0), 1);
+    }
+    for (int i = 0; i < READERS; i++) {
+        expect_entry(&entries[i], 1);
+    }
+    struct tusk_entry several[20];
+    cr_assert_eq(tusk_reader_batch(readers[READERS - 1], SIZE_MAX, several, 3, 0), 3);
+    for (uint64_t i = 0; i < 3; i++) {
+        expect_entry(&several[i], 2 + i);
+    }
+    for (uint64_t i = 0; i < 10; i++) {
+        cr_assert_eq(tusk_read_next(topic, true, several), 1);
+        expect_entry(several, i);
+    }
+    for (int i = 0; i < READERS; i++) {
+        tusk_reader_close(readers[i]);
+    }
+    cr_assert_eq(tusk_read_next(topic, false, several), 1);
+    expect_entry(several, 10);
+}
+
 static void *cursor_drain(void *arg)
 {
     unsigned char *seen = arg;
