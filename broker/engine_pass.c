@@ -53,7 +53,6 @@ static void resources_retry(struct engine *engine)
         list_remove(node);
         list_push_back(&stalled, node);
     }
-    fetch_retry(store);
     while (!list_empty(&stalled)) {
         struct pending *pending = list_entry(list_first(&stalled), struct pending, queue);
         list_remove(&pending->queue);
@@ -113,11 +112,15 @@ bool engine_pass(struct engine *engine)
     if (mailbox_pending(&engine->mailbox)) {
         done = engine_mail_take(engine) || done;
     }
-    if (store->freed) {
+    const bool freed = store->freed;
+    if (freed) {
         resources_retry(engine);
-        done = true;
     }
-    done = lane_set_take(&engine->lanes) || done;
+    done = lane_set_take(&engine->lanes) || freed || done;
+    if (freed) {
+        /* Behind the lanes, whose tails were loaded for them: or each would evict the other's. */
+        fetch_retry(store);
+    }
     flush_tick(store);
     io_kick(engine->io);
     topics_look(store);

@@ -126,7 +126,7 @@ void flush_settle_chunk(struct store *store, struct chunk *chunk)
     if (chunk->topic != NULL && chunk->state == CHUNK_RESIDENT) {
         const uint64_t end = chunk_end(store, chunk);
         const uint64_t tail = chunk->topic->tail_position;
-        clean = chunk->started && chunk->written >= (tail < end ? tail : end);
+        clean = !chunk->started || chunk->written >= (tail < end ? tail : end);
         /* What wants room often has to record something before it gets it, and would throw the
          * system topic's tail out for itself again and again. */
         clean &= chunk->topic != store->system || tail >= end;
@@ -135,15 +135,15 @@ void flush_settle_chunk(struct store *store, struct chunk *chunk)
     store->freed = true;
 }
 
-void flush_settle_tail(struct store *store, struct topic *topic)
+void flush_settle_end(struct store *store, struct topic *topic)
 {
-    struct chunk *chunk =
-        topic_chunk(topic, chunk_number(topic->tail_position, store->chunk_bytes));
-    if (chunk != NULL && chunk->state == CHUNK_RESIDENT) {
-        const bool freed = store->freed;
+    const bool freed = store->freed;
+    uint64_t number = chunk_number(topic->tail_position, store->chunk_bytes);
+    struct chunk *chunk;
+    while ((chunk = topic_chunk(topic, number++)) != NULL) {
         flush_settle_chunk(store, chunk);
-        store->freed = freed; /* nothing new: it was as clean before */
     }
+    store->freed = freed; /* nothing new: who is retried next can have them already */
 }
 
 uint64_t flush_want(struct store *store)

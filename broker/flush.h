@@ -82,8 +82,10 @@ void flush_mark_full(struct store *store, struct chunk *chunk);
 /* A hold on the chunk ended, or something of it was written: evictable, if it is clean. */
 void flush_settle_chunk(struct store *store, struct chunk *chunk);
 
-/* The topic's tail chunk is not about to be appended to: evictable, if it is clean. */
-void flush_settle_tail(struct store *store, struct topic *topic);
+/* The topic is not about to be appended to: its tail's chunk is evictable, if it is clean, and so are
+ * those made ready behind it, or topics that have some but not all of what they need could keep each
+ * other from it for ever. */
+void flush_settle_end(struct store *store, struct topic *topic);
 
 /* Asks for a sync now that covers everything so far; returns its number. Nothing to sync: the number
  * of one that has succeeded. */

@@ -48,15 +48,27 @@ struct rehearsal {
     uint64_t room;
 };
 
+/* A chunk without a first unit is there, in the arena, and stays until the unit is placed. */
+static int unused_prepare(struct store *store, struct topic *topic, uint64_t chunk_no)
+{
+    struct chunk *chunk = topic_chunk(topic, chunk_no);
+    if (chunk == NULL) {
+        return store_chunk_add(store, topic, topic->next_seq);
+    }
+    if (chunk->state != CHUNK_RESIDENT) {
+        return store_chunk_revive(store, chunk);
+    }
+    pool_settle(&store->pool, chunk, false);
+    return STORE_READY;
+}
+
 /* Goes to the start of chunk `chunk_no`, which it makes if the topic has none yet. */
 static int rehearse_chunk(struct rehearsal *at, uint64_t chunk_no)
 {
     const uint64_t chunk_bytes = at->store->chunk_bytes;
-    if (topic_chunk(at->topic, chunk_no) == NULL) {
-        const int outcome = store_chunk_add(at->store, at->topic, at->topic->next_seq);
-        if (outcome != STORE_READY) {
-            return outcome;
-        }
+    const int outcome = unused_prepare(at->store, at->topic, chunk_no);
+    if (outcome != STORE_READY) {
+        return outcome;
     }
     at->chunk_no = chunk_no;
     at->room = chunk_size(chunk_no, chunk_bytes) - CHUNK_HEADER_BYTES;
@@ -93,17 +105,11 @@ static int tail_prepare(struct rehearsal *at)
     const uint64_t chunk_bytes = at->store->chunk_bytes;
     const uint64_t chunk_no = chunk_number(at->topic->tail_position, chunk_bytes);
     struct chunk *chunk = topic_chunk(at->topic, chunk_no);
-    if (chunk == NULL) {
+    if (chunk == NULL || !chunk->started) {
         return rehearse_chunk(at, chunk_no);
     }
-    if (chunk->state != CHUNK_RESIDENT && chunk->started) {
-        return fetch_begin(at->store, chunk);
-    }
     if (chunk->state != CHUNK_RESIDENT) {
-        const int outcome = store_chunk_revive(at->store, chunk);
-        if (outcome != STORE_READY) {
-            return outcome;
-        }
+        return fetch_begin(at->store, chunk);
     }
     pool_settle(&at->store->pool, chunk, false);
     at->chunk_no = chunk_no;
@@ -119,7 +125,7 @@ int unit_prepare(struct store *store, struct topic *topic, const uint64_t *sizes
         outcome = rehearse_entry(&at, sizes[i]);
     }
     if (outcome != STORE_READY) {
-        flush_settle_tail(store, topic);
+        flush_settle_end(store, topic);
     }
     return outcome;
 }
