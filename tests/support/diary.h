@@ -40,8 +40,8 @@ struct diary {
     uint32_t *shared; /* counts of intents and readings, in the file */
 };
 
-/* A diary for a producer of up to capacity entries and readings, in a file of that directory.
- * Made before the client is forked; client and checker use the same one. */
+/* A new diary, for the life of this process: a producer of up to capacity entries and readings, in a
+ * file of that directory. Made before the client is forked; client and checker use the same one. */
 struct diary *diary_new(const char *dir, uint32_t producer, uint32_t capacity);
 
 /* The client is about to append entry n = the number of intents so far; returns n. */

@@ -74,8 +74,9 @@ struct process_counts process_count(pid_t pid)
     while (fgets(line, sizeof line, maps) != NULL) {
         uint64_t begin = 0;
         uint64_t end = 0;
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64, &begin, &end) == 2) {
-            counts.mappings++;
+        char kind = 0;
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*3c%c", &begin, &end, &kind) == 3) {
+            counts.mappings += kind == 's';
             counts.mapped_bytes += end - begin;
         }
     }

@@ -14,7 +14,7 @@
 struct process_counts {
     uint64_t fds; /* but those of segment files */
     uint64_t threads;
-    uint64_t mappings;
+    uint64_t mappings;     /* shared ones: private ones are the allocator's affair */
     uint64_t mapped_bytes; /* of address space */
     uint64_t cpu_ms;       /* used so far, user and system */
 };

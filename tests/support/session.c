@@ -7,6 +7,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef TUSK_ASAN
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include "tests/support/payload.h"
 
@@ -14,6 +17,16 @@ enum { TAKE_TIMEOUT_MS = 10000 };
 
 struct tuskd *broker;
 struct tusk *tusk;
+
+/* With everything closed, the library and the test hold nothing on the heap that nobody knows. */
+static bool leaked(void)
+{
+#ifdef TUSK_ASAN
+    return __lsan_do_recoverable_leak_check() != 0;
+#else
+    return false;
+#endif
+}
 
 void session_begin_with(const char *options)
 {
@@ -36,6 +49,8 @@ void session_end(void)
     tusk_disconnect(tusk);
     deadline_doing(NULL);
     tuskd_stop(broker);
+    tusk = NULL;
+    check(!leaked());
 }
 
 void session_restart(const char *options)
