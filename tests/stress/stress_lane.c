@@ -1,11 +1,11 @@
 /*
  * Both rings of a lane, a client's thread against an engine's: every submission and every completion
  * arrives once, in order, with all its bytes, while both rings turn many times and are often full.
- * Seen to fail (under ThreadSanitizer as a race, as x86-64 itself keeps the order of stores):
- *   [L1] lane_publish() relaxed: race of the client's copy with the engine's read of a body
- *   [L2] the SQ head published relaxed, or before the bodies are read: race, and other bodies read
- *   [L3] the CQ tail published relaxed: race of lane_engine_complete() with lane_completion()
- *   [L4] lane_reap_to() relaxed, or before the completion is read: race, other completions read
+ * Seen to fail, under ThreadSanitizer as a race with the store or the load of a pair made relaxed
+ * (x86-64 itself keeps the order of stores), and in any build where it says so:
+ *   [L1] the SQ's tail   [L3] the CQ's tail
+ *   [L2] the SQ's head; any build: published before the bodies are read
+ *   [L4] the CQ's head; any build: published before the completions are read
  */
 #include <stdio.h>
 #include <string.h>

@@ -2,12 +2,12 @@
  * The steps of a unit, watched: an engine makes one unit after the other final; a watcher stands for
  * the next broker, which sees the memory as a kill at that moment would leave it (stores become
  * visible in program order). Whatever a later step shows, all earlier ones show too.
- * Seen to fail:
- *   [J1] INTENT_VALID stored before the intent's fields: fields of two units
- *   [J2] the topic published before the intent is written: a tail that no intent or record explains
- *   [J3] intent_finish() before topic_publish(): entries taken from the lane that are nowhere
- *   [J4] the ledger's CQ tail stored before the completion is written (race), or after the record ends
- *   [J5] lane_engine_publish() before intent_finish(): a client knows what no ledger does
+ * Seen to fail with:
+ *   [J1] INTENT_VALID stored before the intent's fields; stored relaxed (race with the frames)
+ *   [J2] topic_publish() before intent_write()
+ *   [J3] intent_finish() before topic_publish()
+ *   [J4] INTENT_NONE stored before the ledger's indices; the CQ tail stored relaxed (race)
+ *   [J5] lane_engine_publish() before intent_finish()
  * What a restart makes of each of these moments: tests/unit/test_redo.c.
  */
 #include <stdio.h>

@@ -2,11 +2,11 @@
  * The sleep handshake of a lane in both directions, with a real socketpair: an engine and a client
  * sleep at every chance, and neither ever sleeps on while the other has something for it. Once with
  * membarrier (where the kernel has it) and once with a fence in the client.
- * Seen to fail, each as a lost wakeup:
- *   [W1] wake_fence_engine() empty, or the engine's second look before `parked` is set
- *   [W2] membarrier refused and the client's fence only a compiler barrier
- *   [W3] the client's fence_full() left out between `waiting` and its second look
- *   [W4] the engine's fence_full() left out between the CQ tail and its look at `waiting`
+ * Seen to fail, each as a lost wakeup, on a machine that is not busy otherwise:
+ *   [W1] wake_fence_engine() empty, or the second look before `parked` is set
+ *   [W2] client fences asked for and wake_fence_client() a compiler fence
+ *   [W3] the client's full fence a compiler fence
+ *   [W4] the engine's full fence a compiler fence
  */
 #include <poll.h>
 #include <stdio.h>

@@ -57,6 +57,7 @@ void images_record(struct images *images, void *memory, size_t bytes,
     }
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_assert(WIFSTOPPED(status), "a process here cannot be traced by its parent");
+    cr_assert_eq(ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_EXITKILL), 0);
     for (int i = 0; atom_load_acquire(ended) == 0; i++) {
         cr_assert_lt(i, INSTRUCTIONS_MAX);
         cr_assert_eq(ptrace(PTRACE_SINGLESTEP, child, NULL, NULL), 0);
