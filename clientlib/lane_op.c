@@ -245,12 +245,13 @@ int lane_op_await(struct client_lane *lane, struct lane_op *op, struct expiry ex
                   bool interruptible)
 {
     struct idle idle = {0};
-    const struct wake_on on = {.completions = op->target, .interruptible = interruptible};
     for (;;) {
         lane_drain(lane);
         if (op->state == LANE_OP_DONE) {
             return 0;
         }
+        const struct wake_on on = {.completions = lane_op_target(lane, op),
+                                   .interruptible = interruptible};
         const int error = idle_step(&idle, lane, &on, expiry);
         if (error != 0) {
             return error;

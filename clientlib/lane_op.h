@@ -32,7 +32,7 @@ struct lane_op {
     enum lane_op_state state;
     bool reports;        /* dropped, its failure is the next flush's */
     struct atom dropped; /* 1: nobody waits for it */
-    uint64_t target;     /* the CQ's tail is at least this when it is done */
+    uint64_t target;     /* the least CQ tail at which it can be done, as seen at its submission */
     struct completion_shm result;
     struct atom *pin; /* FETCH: pins the chunk when it is done, before its completion is reaped */
     uint64_t stamp;   /* ... of the pinned image; 0: not pinned */
@@ -108,6 +108,12 @@ static inline uint64_t lane_op_user_data(const struct client_lane *lane, const s
 static inline uint64_t lane_asyncs_due(const struct client_lane *lane)
 {
     return lane->asyncs_tail - lane->asyncs_done - lane->asyncs_local;
+}
+
+/* The CQ's tail is at least this when a pending op is done. */
+static inline uint64_t lane_op_target(const struct client_lane *lane, const struct lane_op *op)
+{
+    return op->target > lane->drained ? op->target : lane->drained + 1;
 }
 
 /* CQ slots that are not free for something new. */

@@ -198,7 +198,8 @@ static int reader_wait(struct tusk_reader *reader, struct client_lane *lane, str
     if (error != 0 || wait->op->state == LANE_OP_DONE) {
         return error;
     }
-    const struct wake_on on = {.completions = wait->op->target, .interruptible = true};
+    const struct wake_on on = {.completions = lane_op_target(lane, wait->op),
+                               .interruptible = true};
     return lane_sleep(lane, &on, expiry);
 }
 

@@ -88,6 +88,12 @@ static int durable_submit(struct client_lane *lane)
     if (!lane->tusk->sync_each || !reap_withheld(lane)) {
         return 0;
     }
+    /* A newer durable WAIT would end a flush's: where that covers all, it is waited for as well. */
+    const struct lane_flush *flush = &lane->flush[TUSK_DURABLE];
+    if (flush->op != NULL && flush->op->state == LANE_OP_PENDING &&
+        flush->covers == lane_appended(lane)) {
+        return 0;
+    }
     if (lane->durable_op != NULL && lane->durable_op->state == LANE_OP_PENDING &&
         lane->durable_covers == lane->asyncs_done) {
         return 0;

@@ -4,6 +4,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -344,6 +345,26 @@ Test(append_each, acknowledges_only_what_is_durable)
     cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 5000), 0);
     cr_assert_eq(tusk_read_next(topic, true, &entry), 1);
     cr_assert_eq(entry.seq, 1);
+}
+
+Test(append_each, a_flush_and_withheld_completions_are_waited_for_together)
+{
+    stage_set(&stage.durable_held, true);
+    cr_assert_eq(tusk_submit(topic, "y", 1, 9), 0);
+    cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 0), -EAGAIN);
+    struct tusk_completion completion;
+    struct pollfd poll_fd = {.fd = tusk_fd(tusk), .events = POLLIN};
+    int spurious = 0; /* that it is committed may be told */
+    while ((tusk_arm(tusk) == 1 || poll(&poll_fd, 1, 20) == 1) && spurious++ < 10) {
+        cr_assert_eq(tusk_reap(tusk, &completion, 1), 0);
+        cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 0), -EAGAIN);
+    }
+    cr_assert_lt(spurious, 5, "it comes to rest");
+    atomic_store(&stage.durable_held, false);
+    cr_assert_eq(poll(&poll_fd, 1, 5000), 1);
+    cr_assert_eq(tusk_arm(tusk), 1);
+    cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 0), 0);
+    cr_assert_eq(tusk_reap(tusk, &completion, 1), 1);
 }
 
 Test(append_each, fence_is_told)
