@@ -403,6 +403,19 @@ Test(redo, an_applied_intent_is_never_applied_again)
     cr_assert_eq(atom_load_relaxed(&topic->next_seq), 0);
 }
 
+/* Nothing that was published is taken back. */
+Test(redo, a_topic_that_is_ahead_stays_there)
+{
+    struct topic_shm *topic = topic_of(world, 0);
+    const struct intent intent = {
+        .position = position_before + 64, .first_seq = seq_before, .topic = 0, .count = 1};
+    intent_write(&world->records[0], &intent);
+    topic_publish(topic, position_before + 128, seq_before + 2);
+    restart(world, NULL);
+    cr_assert_eq(atom_load_relaxed(&topic->tail_position), position_before + 128);
+    cr_assert_eq(atom_load_relaxed(&topic->next_seq), seq_before + 2);
+}
+
 /* Lane 0 waits for its client with an applied intent; lane 1 appends to the same topic and its broker
  * dies anywhere: neither disturbs the other, and each client gets its own completions. */
 Test(redo, two_lanes_of_one_topic)
