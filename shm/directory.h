@@ -136,18 +136,21 @@ int directory_check(const struct directory_shm *directory, uint64_t bytes);
 
 static inline struct topic_shm *directory_topic(struct directory_shm *directory, uint32_t index)
 {
-    return (struct topic_shm *)((unsigned char *)directory + directory->header.topics_offset) +
+    return (struct topic_shm *)(void *)((unsigned char *)directory +
+                                        directory->header.topics_offset) +
            index;
 }
 
 static inline struct atom *directory_stamp(struct directory_shm *directory, uint32_t unit)
 {
-    return (struct atom *)((unsigned char *)directory + directory->header.stamps_offset) + unit;
+    return (struct atom *)(void *)((unsigned char *)directory + directory->header.stamps_offset) +
+           unit;
 }
 
 static inline struct counter_shm *directory_counter(struct directory_shm *directory, uint32_t index)
 {
-    return (struct counter_shm *)((unsigned char *)directory + directory->header.counters_offset) +
+    return (struct counter_shm *)(void *)((unsigned char *)directory +
+                                          directory->header.counters_offset) +
            index;
 }
 

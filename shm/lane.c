@@ -92,9 +92,9 @@ int lane_open(struct lane_map *map, int fd)
         return -ENOMEM;
     }
     *map = (struct lane_map){
-        .shm = (struct lane_shm *)base,
+        .shm = (struct lane_shm *)(void *)base,
         .sq = base + header.sq_offset,
-        .cq = (struct completion_shm *)(base + header.cq_offset),
+        .cq = (struct completion_shm *)(void *)(base + header.cq_offset),
         .sq_bytes = header.sq_bytes,
         .cq_slots = header.cq_slots,
         .mapped_bytes = span,

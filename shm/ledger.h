@@ -83,7 +83,7 @@ int ledger_check(const struct ledger_shm *ledger, uint64_t bytes);
 
 static inline struct lane_record_shm *ledger_lane(struct ledger_shm *ledger, uint32_t index)
 {
-    return (struct lane_record_shm *)(ledger + 1) + index;
+    return (struct lane_record_shm *)(void *)(ledger + 1) + index;
 }
 
 /* Step 2 of a unit, after its frames and completions are in place: the record is complete, then
