@@ -1,10 +1,12 @@
 /* Unit: see unit.h. */
 #include "broker/unit.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "broker/checksum.h"
 #include "broker/fetch.h"
+#include "broker/pending.h"
 #include "shm/ensure.h"
 
 enum placement_kind {
@@ -46,6 +48,7 @@ struct rehearsal {
     struct topic *topic;
     uint64_t chunk_no;
     uint64_t room;
+    bool dry; /* only counts: makes no chunks */
 };
 
 /* A chunk without a first unit is there, in the arena, and stays until the unit is placed. */
@@ -66,7 +69,7 @@ static int unused_prepare(struct store *store, struct topic *topic, uint64_t chu
 static int rehearse_chunk(struct rehearsal *at, uint64_t chunk_no)
 {
     const uint64_t chunk_bytes = at->store->chunk_bytes;
-    const int outcome = unused_prepare(at->store, at->topic, chunk_no);
+    const int outcome = at->dry ? STORE_READY : unused_prepare(at->store, at->topic, chunk_no);
     if (outcome != STORE_READY) {
         return outcome;
     }
@@ -117,12 +120,39 @@ static int tail_prepare(struct rehearsal *at)
     return STORE_READY;
 }
 
+/* Could the arena ever hold all chunks of these entries at once, with room for others, and a claim
+ * those of each one? Else who waits for room would wait for ever. */
+static bool unit_is_possible(const struct rehearsal *from, const uint64_t *sizes, uint64_t count)
+{
+    const uint64_t chunk_bytes = from->store->chunk_bytes;
+    const uint64_t bytes_max = from->store->pool.bigs / 2 * chunk_bytes;
+    struct rehearsal at = *from;
+    at.dry = true;
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t before = at.chunk_no;
+        (void)rehearse_entry(&at, sizes[i]);
+        const uint64_t end = chunk_start(at.chunk_no + 1, chunk_bytes);
+        if (end - chunk_start(from->chunk_no, chunk_bytes) > bytes_max ||
+            at.chunk_no - before >= CLAIM_CHUNKS_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int unit_prepare(struct store *store, struct topic *topic, const uint64_t *sizes, uint64_t count)
 {
     struct rehearsal at = {.store = store, .topic = topic};
     int outcome = tail_prepare(&at);
+    bool possible = false;
     for (uint64_t i = 0; i < count && outcome == STORE_READY; i++) {
-        outcome = rehearse_entry(&at, sizes[i]);
+        if (!possible && frame_bytes(sizes[i]) > at.room) {
+            possible = unit_is_possible(&at, sizes + i, count - i);
+            outcome = possible ? STORE_READY : -EMSGSIZE;
+        }
+        if (outcome == STORE_READY) {
+            outcome = rehearse_entry(&at, sizes[i]);
+        }
     }
     if (outcome != STORE_READY) {
         flush_settle_end(store, topic);

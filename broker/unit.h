@@ -31,7 +31,8 @@ struct unit {
 
 /*
  * Makes room for entries of these sizes behind the topic's tail.
- * STORE_READY; STORE_WAIT: store.freed says when to try again; -ENOSPC or another -errno: refused.
+ * STORE_READY; STORE_WAIT: store.freed says when to try again; -ENOSPC, -EMSGSIZE (more
+ * chunks than half the arena, or an entry over more than CLAIM_CHUNKS_MAX) or another -errno: refused.
  */
 int unit_prepare(struct store *store, struct topic *topic, const uint64_t *sizes, uint64_t count);
 
