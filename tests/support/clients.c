@@ -32,7 +32,10 @@ struct clients {
     size_t count;
     pid_t *pids; /* 0: ended */
     struct client_report *reports;
+    struct clients *next;
 };
+
+static struct clients *all_clients; /* of this process, for its life */
 
 static struct client_report *own_report;
 
@@ -58,6 +61,8 @@ struct clients *clients_start(size_t count, client_function *run, void *arg)
     struct clients *clients = calloc(1, sizeof *clients);
     check(clients != NULL);
     deadline_default();
+    clients->next = all_clients;
+    all_clients = clients;
     clients->count = count;
     clients->pids = calloc(count, sizeof *clients->pids);
     check(clients->pids != NULL);
@@ -110,8 +115,6 @@ void clients_join(struct clients *clients)
         }
     }
     deadline_doing(NULL);
-    free(clients->pids);
-    free(clients);
 }
 
 void clients_run(size_t count, client_function *run, void *arg)
