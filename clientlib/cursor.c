@@ -47,12 +47,20 @@ void topic_cursors_leave(struct client_lane *lane)
 
 void topic_cursors_close(struct tusk_topic *topic, struct client_lane *lane)
 {
-    struct topic_cursor *cursor;
-    LIST_FOREACH(cursor, &topic->cursors, siblings)
-    {
+    for (;;) {
+        /* One by one: threads that exit meanwhile take theirs out. */
+        pthread_mutex_lock(&topic->tusk->lock);
+        struct topic_cursor *cursor = LIST_FIRST(&topic->cursors);
+        if (cursor != NULL) {
+            LIST_REMOVE(cursor, siblings);
+        }
+        pthread_mutex_unlock(&topic->tusk->lock);
+        if (cursor == NULL) {
+            return;
+        }
         tail_wait_detach(&cursor->wait, lane);
+        cursor_free(cursor, lane);
     }
-    topic_cursors_free(topic, lane);
 }
 
 void topic_cursors_free(struct tusk_topic *topic, struct client_lane *lane)
