@@ -5,6 +5,7 @@
  * Actors:   LANES clients that append N entries each to one topic through SQs of RING slots; the
  *           readers (see); the engine, killed at any time, also while it restarts; lanes come back
  *           in any order, any time after. RESET=1: the topic is deleted and made again once.
+ *           EARLY=1: completions come with the frames; 2: and a restart does the lane's part, too.
  * Abstract: a position is a seq; a unit is 1 to RING entries; requests that pend: repeat.pml.
  */
 mtype = { none, frames_after_intent, frames_after_tail, no_intent, valid_before_fields, clear_late,
@@ -17,6 +18,7 @@ mtype = { none, frames_after_intent, frames_after_tail, no_intent, valid_before_
 #define RING 1
 #define KILLS 2
 #define RESET 0
+#define EARLY 0
 #endif
 #include "lane.pml"
 #define TAIL         AFTER              /* directory */
@@ -28,8 +30,8 @@ mtype = { none, frames_after_intent, frames_after_tail, no_intent, valid_before_
 #define ENTRY(l, i)  ((l) * 16 + (i) + 1)
 #define I(l)         (M(one_intent) -> 0 : l)
 #define LAST         (LANES - 1)
+#define AT_ONCE      (EARLY == 2 || M(lane_part_early))
 #define BUSY(l)      (!attached[l] || mem[SQ_TAIL(l)] > head[l])
-
 byte finished, final, resets;           /* final: the tail up to which units were made final */
 byte next[LANES]; hidden byte entry;    /* next: what readers have not seen yet of each lane */
 
@@ -79,19 +81,18 @@ inline intent(l)
 inline append(l)                        /* steps 1 to 6 */
 {
     atomic { first = tail; final = tail + n };
-    when(!M(frames_after_intent) && !M(frames_after_tail), frames(l));
+    when(!M(frames_after_intent) && !M(frames_after_tail), frames(l)); when(EARLY, completions(l));
     when(!M(no_intent) && !M(intent_after_tail), intent(l));
     when(M(frames_after_intent), frames(l));
     when(M(seq_before_tail), put(SEQ, tail + n));
     put(TAIL, tail + n);
     when(!M(seq_before_tail), put(SEQ, tail + n));
     when(M(frames_after_tail), frames(l)); when(M(intent_after_tail), intent(l));
-    when(!M(completions_after_ledger) && !M(completions_after_publish), completions(l));
+    when(!EARLY && !M(completions_after_ledger) && !M(completions_after_publish), completions(l));
     when(M(publish_before_ledger), publish(l)); when(M(clear_before_ledger), put(VALID(I(l)), 0));
     when(!M(no_ledger), ledger(l));
     when(!M(clear_late), put(VALID(I(l)), 0));
-    when(M(completions_after_ledger), completions(l));
-    publish(l);
+    when(M(completions_after_ledger), completions(l)); publish(l);
     when(M(completions_after_publish), completions(l));
     atomic { tail = tail + n; advance(l) }
 }
@@ -102,9 +103,8 @@ inline restart()
     each(l, LANES, when(mem[VALID(l)] == 1,
         when(!M(no_topic_part) && (mem[I_TAIL(l)] >= tail + M(seq_not_redone) || M(redo_twice)),
             tail = mem[I_TAIL(l)]; put(TAIL, tail); put(SEQ, tail));
-        when(M(lane_part_early),
-            put(L_HEAD(l), mem[I_HEAD(l)]); put(L_CQ_TAIL(l), mem[I_CQ_TAIL(l)]));
-        when(!M(redo_twice) && !M(no_valid_2), put(VALID(l), (M(lane_part_early) -> 0 : 2)))));
+        when(AT_ONCE, put(L_HEAD(l), mem[I_HEAD(l)]); put(L_CQ_TAIL(l), mem[I_CQ_TAIL(l)]));
+        when(!M(redo_twice) && !M(no_valid_2), put(VALID(l), (AT_ONCE -> 0 : 2)))));
     empty(buffer[ENGINE])
 }
 

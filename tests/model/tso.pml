@@ -45,8 +45,8 @@ byte kills;                             /* counted by the victim, which clears k
 bit killed;
 
 /*
- * SIGKILLs the broker KILLS times. It undoes no store: the victim's buffer still drains. Quiescence is
- * only reached after the last kill, so each number of kills needs a run of its own.
+ * SIGKILLs the broker KILLS times. It undoes no store: the victim's buffer still drains. Quiescence
+ * is only reached after the last kill, so each number of kills needs a run of its own.
  */
 active proctype kernel()
 {

@@ -5,11 +5,13 @@
  * Actors:   READERS readers that pin the one frame N times each; one pool (an engine). Whether a
  *           pin is good is pin.pml's matter.
  * Modes:    MODE = asymmetric (membarrier) or fencing (refused: readers fence after each unpin).
- * Sockets:  as in wake.pml: an accepted byte carries the earlier stores, a refused one nothing.
+ * Sockets:  as in wake.pml: a send that finds the socket full orders nothing. The pool issues its
+ *           membarrier only when it sets arena_short, so a reader fences before it sends.
  */
-mtype = { none, asymmetric, fencing, reader_no_ring, reader_short_before_unpin,
-    reader_no_unpin_fence, pool_no_membarrier, pool_membarrier_before_short,
-    pool_look_before_short, pool_no_look, pool_drain_after_look, pool_no_short };
+mtype = { none, asymmetric, fencing, reader_no_ring, reader_no_ring_fence,
+    reader_failed_pin_no_look, reader_short_before_unpin, reader_no_unpin_fence,
+    pool_no_membarrier, pool_membarrier_before_short, pool_no_look, pool_drain_after_look,
+    pool_no_short };
 #ifndef MODE
 #define MODE asymmetric
 #endif
@@ -44,11 +46,14 @@ proctype reader(byte r)
         store(r, PIN(r), 1);
         fence_unless(false, r);
         when(M(reader_short_before_unpin), rings = mem[SHORT]);
-        store(r, PIN(r), 0);
+        store(r, PIN(r), 0);            /* an unpin, or a pin that failed: for the pool the same */
+        if :: M(reader_failed_pin_no_look) -> goto next :: true fi;
         fence_unless(MODE != fencing || M(reader_no_unpin_fence), r);
         when(!M(reader_short_before_unpin), rings = mem[SHORT]);
+        when(rings, fence_unless(M(reader_no_ring_fence), r));
         when(rings && !bell && !M(reader_no_ring), empty(buffer[r]) -> bell = 1);
-        rings = 0
+        rings = 0;
+next:   skip
     od
 }
 
@@ -63,24 +68,25 @@ inline membarrier()
 active proctype pool()
 {
     byte r;
-    bit pinned;
+    bit pinned, told;
 
     do
     :: loads == LOADS -> break
     :: loads < LOADS ->
-        bell = 0;
         look();
         if
-        :: !pinned -> loads++           /* taken, and filled with what readers pin again */
-        :: pinned ->
+        :: !pinned ->                   /* taken, and filled with what readers pin again */
+            loads++; told = 0;
+            store(POOL, SHORT, 0)
+        :: pinned && !told ->           /* tell, and look once more */
+            told = 1;
             when(M(pool_membarrier_before_short), membarrier());
-            when(M(pool_look_before_short), look());
             when(!M(pool_no_short), store(POOL, SHORT, 1));
             when(!M(pool_membarrier_before_short), membarrier());
-            when(!M(pool_look_before_short) && !M(pool_no_look), look());
+            when(M(pool_no_look), bell -> bell = 0)
+        :: pinned && told ->
             when(M(pool_drain_after_look), bell = 0);
-            when(pinned, bell);         /* io_uring_enter */
-            store(POOL, SHORT, 0)
+            bell -> bell = 0            /* io_uring_enter */
         fi
     od
 }
