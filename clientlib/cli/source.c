@@ -50,8 +50,8 @@ static int source_fill(struct source *source)
     }
 }
 
-static enum source_outcome source_give(struct source *source, size_t size, size_t skip,
-                                       const char **data, size_t *size_given)
+static int source_give(struct source *source, size_t size, size_t skip, const char **data,
+                       size_t *size_given)
 {
     *data = source->buffer + source->begin;
     *size_given = size;
@@ -83,7 +83,7 @@ static bool piece_find(struct source *source, size_t *size, size_t *skip)
     return true;
 }
 
-static enum source_outcome source_last(struct source *source, const char **data, size_t *size)
+static int source_last(struct source *source, const char **data, size_t *size)
 {
     const size_t left = source->end - source->begin;
     const bool whole = source->cut == SOURCE_WHOLE && !source->whole_given;
