@@ -115,12 +115,18 @@ void pending_synced(struct store *store)
     }
 }
 
+/* The entries of a claim that only waits for its sync are the client's: it completes. */
+static bool claim_is_granted(const struct pending *pending)
+{
+    return pending->submission.kind == SUBMIT_CLAIM && pending->resume == NULL;
+}
+
 void pending_cancel(struct lane *lane, uint64_t user_data)
 {
     list_each(node, &lane->pending)
     {
         struct pending *pending = list_entry(node, struct pending, siblings);
-        if (pending->submission.user_data == user_data) {
+        if (pending->submission.user_data == user_data && !claim_is_granted(pending)) {
             pending_complete(pending, 0, -ECANCELED, 0);
             return;
         }

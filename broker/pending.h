@@ -78,7 +78,8 @@ void pending_synced(struct store *store);
 /* Frees the object without a completion: its lane is going. */
 void pending_drop(struct pending *pending);
 
-/* Ends the lane's pending submission with this user_data by -ECANCELED, if there is one. */
+/* Ends the lane's pending submission with this user_data by -ECANCELED, if there is one; a claim whose
+ * entries are handed out already completes as it would have. */
 void pending_cancel(struct lane *lane, uint64_t user_data);
 
 /* Has the CQ a slot that nothing is going to use? Looks at the client's cq_head where its last known
