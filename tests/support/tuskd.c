@@ -122,6 +122,7 @@ static bool tuskd_launch(struct tuskd *tuskd, const char *options, int *status)
     char byte;
     deadline_doing("the broker to get ready");
     const ssize_t count = read(ready, &byte, 1);
+    check(count != 1 || read(ready, &byte, 1) == 0); /* it says so once and closes its end */
     (void)close(ready);
     if (count != 1) {
         deadline_doing("the broker to end");
