@@ -99,6 +99,7 @@ static struct flush_op *op_take(struct store *store)
 void flush_mark_dirty(struct store *store, struct topic *topic)
 {
     struct flush *flush = &store->flush;
+    flush->news = true;
     if (list_linked(&topic->dirty)) {
         return;
     }
@@ -149,11 +150,11 @@ void flush_settle_end(struct store *store, struct topic *topic)
 uint64_t flush_want(struct store *store)
 {
     struct flush *flush = &store->flush;
-    if (list_empty(&flush->dirty)) {
-        return flush->durable_sync;
+    if (flush->news) {
+        flush->wanted = true;
+        return flush->next_sync;
     }
-    flush->wanted = true;
-    return flush->next_sync;
+    return flush->state != FLUSH_IDLE && flush->sync ? flush->number : flush->durable_sync;
 }
 
 /* All syncs of the flush have succeeded. */
@@ -381,6 +382,7 @@ static void flush_begin_sync(struct store *store)
     flush->error = 0;
     flush->number = flush->next_sync++;
     flush->wanted = false;
+    flush->news = false;
     flush->begun_ns = store->now_ns;
     const bool dsync = flush_is_one_write(store);
     flush->outstanding = 1; /* this function's own: done may not be early */

@@ -39,6 +39,7 @@ struct flush {
     uint64_t durable_sync; /* of the last one that succeeded */
     uint64_t marked_sync;  /* the last one before the newest marks */
     bool wanted;           /* a sync is due now, whatever the schedule */
+    bool news;             /* something was appended since the last capture */
     uint64_t due_ns;       /* `N ms`: when the next one is due; 0: nothing is dirty */
 
     struct list dirty;    /* of struct topic.dirty: durable < tail */
@@ -87,8 +88,8 @@ void flush_settle_chunk(struct store *store, struct chunk *chunk);
  * other from it for ever. */
 void flush_settle_end(struct store *store, struct topic *topic);
 
-/* Asks for a sync now that covers everything so far; returns its number. Nothing to sync: the number
- * of one that has succeeded. */
+/* Asks for a sync now that covers everything so far; returns its number: of the next one, of the one in
+ * flight where that captured it all, or of the last one that succeeded. */
 uint64_t flush_want(struct store *store);
 
 /* Once per pass: begins the flush that is due, if none is in flight. */
