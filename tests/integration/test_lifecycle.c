@@ -331,6 +331,17 @@ Test(lifecycle, socket_mode_is_as_asked)
     tuskd_stop(broker);
 }
 
+Test(lifecycle, socket_group_is_as_asked)
+{
+    struct stat info;
+    char options[64];
+    (void)snprintf(options, sizeof options, "--socket-group %u", (unsigned)getegid());
+    broker = tuskd_start(options);
+    check_ok(stat(broker->socket, &info));
+    check_is(info.st_gid, getegid());
+    tuskd_stop(broker);
+}
+
 Test(lifecycle, quiet_prints_nothing_of_a_normal_life)
 {
     broker = tuskd_start("--quiet");

@@ -146,6 +146,73 @@ Test(pressure, no_wait_answers_eagain_instead_of_waiting)
     session_end();
 }
 
+/* Submit entries from `first` on until the lane is full; returns how many. */
+static uint32_t submit_round(struct tusk_topic *topic, uint32_t first, unsigned char *data)
+{
+    uint32_t n = first;
+    while (n < FAST_COUNT) {
+        payload_fill(data, FAST_SIZE, 1, n);
+        const int result = tusk_submit(topic, data, FAST_SIZE, n + 1);
+        if (result != 0) {
+            check_is(result, -EAGAIN);
+            break;
+        }
+        n++;
+    }
+    return n - first;
+}
+
+/* Pin chunks of a topic: with entries of this size each has a chunk of its own. */
+static void hold_chunks(struct tusk *connection, uint32_t count)
+{
+    struct tusk_topic *topic = topic_of(connection, "held");
+    append_numbered(topic, 9, 0, count, 60000);
+    for (uint32_t n = 0; n < count; n++) {
+        const struct tusk_entry entry = reader_take(reader_from(topic, TUSK_FROM_SEQ, n));
+        check_is(entry.seq, n);
+    }
+}
+
+/* Once an entry was refused, the later ones of the lane are, until that is reaped: no gaps. */
+Test(pressure, no_wait_refuses_all_that_follows_until_the_first_is_reaped)
+{
+    static struct tusk_completion completions[FAST_COUNT];
+    struct tusk_topic *topic = NULL;
+    struct tusk_topic_options options = TUSK_TOPIC_OPTIONS_INIT;
+    struct tusk_options wide = TUSK_OPTIONS_INIT;
+    options.no_wait = 1;
+    wide.lane_bytes = 4 * 1024 * 1024;
+    broker = tuskd_start(SMALL);
+    tusk = attach_with(broker, wide);
+    hold_chunks(tusk, 40); /* of 64 in the arena */
+    check_ok(tusk_topic_open(tusk, "t", &options, &topic));
+    unsigned char *data = malloc(FAST_SIZE);
+    uint32_t appended = 0;
+    uint32_t refused = 0;
+    while (appended < FAST_COUNT) {
+        const uint32_t submitted = submit_round(topic, appended, data);
+        uint32_t taken = 0;
+        reap_all(tusk, completions, submitted);
+        for (uint32_t i = 0; i < submitted; i++) {
+            check_is(completions[i].user_data, appended + i + 1);
+            if (completions[i].error == 0) {
+                check_is(taken, i); /* none was refused before it */
+                check_is(completions[i].seq, appended + i);
+                taken++;
+            } else {
+                check_is(completions[i].error, -EAGAIN);
+                refused++;
+            }
+        }
+        appended += taken;
+    }
+    free(data);
+    check_say(refused > 0, "nothing was refused; lanes have waited for room %llu times",
+              (unsigned long long)counter_of(tusk, "arena_waits_total"));
+    expect_fast(topic, 1);
+    session_end();
+}
+
 enum { CONSUMED_MIB = 64, CONSUMED_SIZE = 16000 };
 
 static void consume(size_t index, void *arg)

@@ -95,6 +95,35 @@ Test(sessions, counters_tell_who_is_there)
     wait_until(counter_of(tusk, "sessions") == sessions, 5000);
 }
 
+struct counter_names {
+    char names[128][64];
+    int count;
+    int stop_at;
+};
+
+static int counter_note(const char *name, const char *help, uint64_t value, void *arg)
+{
+    struct counter_names *seen = arg;
+    (void)value;
+    check(strlen(name) < 64 && seen->count < 128 && strlen(help) > 3);
+    check_is(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_"), strlen(name));
+    for (int i = 0; i < seen->count; i++) {
+        check_say(strcmp(seen->names[i], name) != 0, "counter %s is there twice", name);
+    }
+    (void)snprintf(seen->names[seen->count++], 64, "%s", name);
+    return seen->count == seen->stop_at ? 9 : 0;
+}
+
+Test(sessions, counters_are_listed_once_each_until_told_to_stop)
+{
+    static struct counter_names all;
+    static struct counter_names some = {.stop_at = 3};
+    check_ok(tusk_counter_list(tusk, counter_note, &all));
+    check(all.count > 3);
+    check_is(tusk_counter_list(tusk, counter_note, &some), 9);
+    check_is(some.count, 3);
+}
+
 static int raw_connect(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
