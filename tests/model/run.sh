@@ -65,7 +65,8 @@ END
         engine_no_park_fence engine_look_before_parked engine_no_look \
         engine_drain_after_membarrier engine_drain_after_look engine_no_publish_fence \
         engine_waiting_before_publish client_parked_before_publish client_no_ring \
-        client_no_fence client_look_before_waiting client_no_look client_drain_after_look client_clears_late
+        client_no_fence client_look_before_waiting client_no_look \
+        client_drain_after_look client_clears_late
     mutants assertion wake '-DEDGE' engine_no_drain
     mutants cycle wake '' engine_no_drain
     mutants assertion wake '-DMODE=fencing' client_no_append_fence engine_no_park_fence
@@ -135,8 +136,9 @@ run_one()
     esac
 
     if spin -a "$@" "$models/$model.pml" >out 2>&1 &&
-        "${CC:-cc}" $optimize $search -DMEMLIM=$memory_mib -w -o pan pan.c >>out 2>&1; then
-        timeout "$run_seconds" ./pan -m$search_depth ${option:+"$option"} >>out 2>&1 || echo "stopped: $?" >>out
+        "${CC:-cc}" "$optimize" "$search" -DMEMLIM=$memory_mib -w -o pan pan.c >>out 2>&1; then
+        timeout "$run_seconds" ./pan -m$search_depth ${option:+"$option"} >>out 2>&1 ||
+            echo "stopped: $?" >>out
     fi
 
     states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' out)
