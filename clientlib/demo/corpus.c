@@ -101,6 +101,12 @@ int corpus_add(struct corpus *corpus, const char *path)
     return error;
 }
 
+void corpus_free(struct corpus *corpus)
+{
+    free(corpus->lines);
+    *corpus = (struct corpus){0};
+}
+
 struct corpus_line corpus_pick(const struct corpus *corpus, unsigned producer, unsigned producers,
                                uint64_t n)
 {

@@ -29,6 +29,9 @@ struct corpus {
 /* Add a file, or the regular files of a directory (not below it). 0 or -errno. */
 int corpus_add(struct corpus *corpus, const char *path);
 
+/* Free the table of lines; the texts stay mapped. */
+void corpus_free(struct corpus *corpus);
+
 /* The line that producer number `producer` of `producers` sends as its n-th. */
 struct corpus_line corpus_pick(const struct corpus *corpus, unsigned producer, unsigned producers,
                                uint64_t n);

@@ -367,5 +367,7 @@ int main(int argc, char **argv)
         return EX_OSERR;
     }
     signals_prepare();
-    return demo_run(&demo, argc - optind, argv + optind);
+    const int status = demo_run(&demo, argc - optind, argv + optind);
+    corpus_free(&demo.corpus);
+    return status;
 }
