@@ -104,6 +104,28 @@ static void tick(struct engine *engine)
     }
 }
 
+static bool room_is_wanted(const struct engine *engine)
+{
+    return !list_empty(&engine->lanes.blocked) || !list_empty(&engine->store.starved);
+}
+
+/* Readers ring after an unpin while somebody waits for room; once they have been told so, what is
+ * pinned is looked at once more. */
+static void arena_short_tell(struct engine *engine)
+{
+    const bool wanted = room_is_wanted(engine);
+    if (wanted == engine->short_told) {
+        return;
+    }
+    engine->short_told = wanted;
+    atom_store_relaxed(&engine->setup.directory->arena_short, wanted); /* ordered by [W1] */
+    if (wanted) {
+        wake_fence_engine(engine->lanes.membarrier); /* [W1] */
+        lane_set_release_fetched(&engine->lanes);
+        engine->store.freed = true;
+    }
+}
+
 bool engine_pass(struct engine *engine)
 {
     struct store *store = &engine->store;
@@ -125,31 +147,9 @@ bool engine_pass(struct engine *engine)
     io_kick(engine->io);
     topics_look(store);
     lane_set_publish(&engine->lanes);
+    arena_short_tell(engine);
     tick(engine);
     return done;
-}
-
-static bool room_is_wanted(const struct engine *engine)
-{
-    return !list_empty(&engine->lanes.blocked) || !list_empty(&engine->store.starved);
-}
-
-/* Readers ring after an unpin while somebody waits for room. True: the flag was just set, so that the
- * pins must be looked at once more before sleeping. */
-static bool arena_short_tell(struct engine *engine)
-{
-    const bool wanted = room_is_wanted(engine);
-    if (wanted == engine->short_told) {
-        return false;
-    }
-    engine->short_told = wanted;
-    atom_store_relaxed(&engine->setup.directory->arena_short, wanted); /* ordered by [W1] */
-    if (wanted) {
-        wake_fence_engine(engine->lanes.membarrier); /* [W1] */
-        lane_set_release_fetched(&engine->lanes);
-        engine->store.freed = true;
-    }
-    return wanted;
 }
 
 static int64_t sleep_limit_ns(const struct engine *engine)
@@ -165,7 +165,7 @@ static void engine_sleep(struct engine *engine)
 {
     lane_set_park(&engine->lanes, 0);
     counters_update(engine);
-    if (arena_short_tell(engine) || !list_empty(&engine->lanes.active) || engine->store.freed) {
+    if (!list_empty(&engine->lanes.active) || engine->store.freed) {
         return;
     }
     (void)io_wait(engine->io, sleep_limit_ns(engine));

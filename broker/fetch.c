@@ -181,7 +181,9 @@ void fetch_submit(struct pending *pending)
     if ((submission->flags & SUBMIT_BY_CHUNK) != 0) {
         chunk = topic_chunk(topic, submission->arg);
     } else if ((submission->flags & SUBMIT_BY_SEQ) != 0) {
-        chunk = topic_locate_seq(topic, submission->arg);
+        /* Of an entry in several chunks all but the first begin with its seq. */
+        const uint64_t before = submission->arg > 0 ? submission->arg - 1 : 0;
+        chunk = topic_locate_seq(topic, before);
     } else {
         chunk = topic_locate_time(topic, submission->arg);
     }

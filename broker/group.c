@@ -352,7 +352,7 @@ static void claim_run(struct pending *pending)
         pending_complete(pending, 0, -EIO, 0);
         return;
     }
-    if (claim->first_position == 0 || claim->first_seq != topic->cursor.seq) {
+    if (claim->first_position == 0 || claim->first_position != topic->cursor.position) {
         chunks_release(pending, 0); /* a trim has overtaken it */
         walk_begin(pending);
     }

@@ -220,15 +220,15 @@ static bool lane_has_news(const struct lane *lane)
            lane->head - lane->head_published >= lane->map.sq_bytes / 4;
 }
 
-/* Does the publication that took the CQ from `cq_before` to its tail end the client's sleep? A target
- * that was reached before means that it waits for room: then any news does. */
+/* Does the publication that took the CQ from `cq_before` to its tail, and the head from `head_before`,
+ * end the client's sleep? (tests/model/room.pml) */
 static bool lane_wait_ends(const struct lane *lane, uint64_t waiting, uint64_t cq_before,
                            uint64_t head_before)
 {
-    if (waiting == 0 || waiting > lane->cq_tail_published) {
-        return false;
+    if (waiting == LANE_WAITING_ANY) {
+        return lane->cq_tail_published != cq_before || lane->head_published != head_before;
     }
-    return waiting > cq_before || lane->head_published != head_before;
+    return waiting > cq_before && waiting <= lane->cq_tail_published;
 }
 
 void lane_set_publish(struct lane_set *set)

@@ -45,7 +45,8 @@ static int give_up(struct store *store, struct topic *topic, struct record_place
     topic->first_position = place.position;
     topic->first_seq = place.seq;
     topic_publish_first(topic->shm, place.position, place.seq);
-    if (topic->cursor.exists && topic->cursor.seq < place.seq) {
+    /* By position: before an entry there may be the end of a chunk, which goes. */
+    if (topic->cursor.exists && topic->cursor.position < place.position) {
         topic->cursor.seq = place.seq;
         topic->cursor.position = place.position;
         atom_store_relaxed(&topic->shm->cursor_seq, place.seq); /* a figure, ordered by nothing */
@@ -145,7 +146,8 @@ static int trim_locate(struct pending *pending, struct record_place *place)
         return STORE_READY;
     }
     if (pending->search_chunk < topic->first_chunk) {
-        pending->search_chunk = topic_locate_seq(topic, seq)->number;
+        /* Of an entry in several chunks all but the first begin with its seq. */
+        pending->search_chunk = topic_locate_seq(topic, seq - 1)->number;
     }
     for (;; pending->search_chunk++) {
         struct chunk *chunk = topic_chunk(topic, pending->search_chunk);

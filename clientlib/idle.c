@@ -114,13 +114,18 @@ int lane_epoll_get(struct client_lane *lane)
 
 bool lane_sleep_begin(struct client_lane *lane, const struct wake_on *on)
 {
-    /* Any value that the CQ's tail has reached already means "at whatever you publish next". */
-    const uint64_t target = !on->room ? on->completions : lane->drained > 0 ? lane->drained : 1;
+    const uint64_t target = on->room ? LANE_WAITING_ANY : on->completions;
     atom_store_relaxed(&lane->map.shm->waiting, target); /* ordered by the fence */
     fence_full();                                        /* [W3] */
     const uint64_t cq_tail = lane_completions(&lane->map);
-    return on->room ? cq_tail != lane->drained || lane_room(&lane->map) != lane->sq_head_seen
-                    : cq_tail >= on->completions;
+    if (!on->room) {
+        return cq_tail >= on->completions;
+    }
+    /* Room that was there before is no news: what was refused then was refused for something else. */
+    const uint64_t sq_head = lane_room(&lane->map);
+    const bool moved = sq_head != lane->sq_head_seen;
+    lane->sq_head_seen = sq_head;
+    return cq_tail != lane->drained || moved;
 }
 
 void lane_awake(struct client_lane *lane)
@@ -159,10 +164,7 @@ int lane_sleep(struct client_lane *lane, const struct wake_on *on, struct expiry
     if (on->interruptible && epoll_fd < 0) {
         return epoll_fd;
     }
-    int error = on->room ? lane_room_watch(lane) : 0;
-    if (error != 0) {
-        return error;
-    }
+    int error = 0;
     if (!lane_sleep_begin(lane, on)) {
         error = lane_poll(lane, epoll_fd, left_ms);
         lane->nothings = 0;
@@ -183,25 +185,6 @@ int idle_step(struct idle *idle, struct client_lane *lane, const struct wake_on 
 {
     const int answer = idle_spin(idle, lane, on->interruptible, expiry);
     return answer == IDLE_SLEEP ? lane_sleep(lane, on, expiry) : answer;
-}
-
-int lane_room_watch(struct client_lane *lane)
-{
-    if (lane->drained > 0 || lane_asyncs_due(lane) > 0 || lane->ops_pending > 0) {
-        return 0;
-    }
-    /* Only submissions without completions: one that has it goes into the margin, since a sleeper
-     * is woken by reaching a CQ tail, and zero is none. */
-    if (!lane_fits(lane, submission_bytes(0)) || lane->reserved != NULL) {
-        return 0;
-    }
-    const struct lane_request wait = {.kind = SUBMIT_WAIT, .reports = true};
-    struct lane_op *op;
-    const int error = lane_op_submit(lane, &wait, expiry_in(0), false, &op);
-    if (error == 0) {
-        lane_op_drop(lane, op);
-    }
-    return error;
 }
 
 int lane_room_await(struct client_lane *lane, uint64_t bytes, struct expiry expiry,

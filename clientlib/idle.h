@@ -55,9 +55,6 @@ int lane_epoll_get(struct client_lane *lane);
 int lane_room_await(struct client_lane *lane, uint64_t bytes, struct expiry expiry,
                     bool interruptible);
 
-/* Makes sure that the engine's next publication for the lane will be noticed (wake_on.room). */
-int lane_room_watch(struct client_lane *lane);
-
 /* For calls that answer "nothing" without waiting: now and then looks whether the broker is there,
  * so that a loop of them ends. 0 or -ESTALE. */
 int lane_nothing(struct client_lane *lane);

@@ -146,7 +146,7 @@ static int wait_prepare(struct client_lane *lane, struct wake_on *on)
     }
     on->completions = lane->drained + 1;
     on->room = error == -ETIMEDOUT || lane->room_wanted != 0;
-    return on->room ? lane_room_watch(lane) : 0;
+    return 0;
 }
 
 /* Forgets earlier wakes: what they were about is looked at from here on. */

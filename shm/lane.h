@@ -28,6 +28,9 @@
 #include "shm/layout.h"
 #include "shm/submission.h"
 
+/* lane.waiting: for any publication, of completions or of room. */
+#define LANE_WAITING_ANY UINT64_MAX
+
 #define LANE_MAGIC UINT64_C(0x454e414c4b535554) /* "TUSKLANE" */
 
 struct lane_header_shm {

@@ -44,6 +44,7 @@ int wake_pair(int sockets[2])
 int wake_ring(int socket)
 {
     const unsigned char byte = 1;
+    fence_full(); /* a send that finds the socket full need not order what it was about */
     while (send(socket, &byte, sizeof byte, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         if (errno == EAGAIN) {
             return 0;
