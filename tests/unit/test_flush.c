@@ -3,9 +3,10 @@
  * when any of its writes and syncs fails. The disk is asked directly for what is in its files.
  *
  * Seen to fail with: the watermark moved to the tail instead of the captured position; appends
- * during a flush that carry its number; a last block written from the arena; dsync for flushes of two
- * ranges; a sync that is not waited for; a write's error that is overwritten by the next success; a
- * fence that leaves waits pending; a sync wanted while the last one is in flight that never comes.
+ * during a flush that carry its number; a last block with what the arena holds behind the tail, or
+ * written from the arena; one write that is durable in itself where there are two; an error that the
+ * next success hides; a flush or an append after a fence; a fence that leaves waits pending; a sync
+ * wanted while the last one is in flight that never comes.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -103,12 +104,18 @@ static void zero_behind(uint32_t size)
 {
     (void)append_now(size);
     const uint64_t captured = state()->tail_position;
+    const uint64_t rest = align_up(captured, BLOCK_BYTES) - captured;
+    const struct chunk *chunk = topic_chunk(state(), chunk_number(captured, STAGE_CHUNK));
+    if (chunk == NULL) {
+        stage_settle(&stage);
+        return;
+    }
+    memset(pool_at(&stage.store.pool, chunk, captured), 0xaa, rest); /* of who had it before */
     flush_tick(&stage.store);
     (void)append_now(200);
     while (!flush_idle(&stage.store.flush)) {
         (void)io_poll(stage.io);
     }
-    const uint64_t rest = align_up(captured, BLOCK_BYTES) - captured;
     const unsigned char *bytes = on_disk(captured);
     for (uint64_t i = 0; i < rest; i++) {
         cr_assert_eq(bytes[i], 0, "byte %zu behind the captured tail is on disk", (size_t)i);
