@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "broker/pending.h"
+#include "broker/refusal.h"
 #include "broker/unit.h"
 #include "shm/crash_point.h"
 
@@ -263,14 +264,21 @@ enum submit_outcome append_take(struct store *store, struct lane *lane, uint64_t
     struct topic *topic =
         topic_set_find(&store->topics, submission->topic, submission->incarnation);
     const bool batch = submission->kind == SUBMIT_BATCH;
+    const bool no_wait = (submission->flags & SUBMIT_NO_WAIT) != 0;
     const uint64_t size = submission->bytes;
     int outcome = batch ? batch_check(store, lane, submission) : 0;
+    if (no_wait && refusal_stands(lane, submission)) {
+        outcome = -EAGAIN;
+    }
     if (outcome == 0) {
         outcome = topic_ready(store, topic, submission);
     }
     if (outcome == STORE_READY) {
         outcome = batch ? unit_prepare(store, topic, store->sizes, submission->arg)
                         : unit_prepare(store, topic, &size, 1);
+    }
+    if (outcome == STORE_WAIT && no_wait) {
+        outcome = refusal_begin(lane, submission) == 0 ? -EAGAIN : -ENOMEM;
     }
     if (outcome == STORE_WAIT) {
         return SUBMIT_BLOCKED;

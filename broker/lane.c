@@ -35,6 +35,7 @@ int lane_new(struct lane **out, struct client *client, uint64_t lane_id, uint64_
     lane->close_mail = (struct mail){.kind = MAIL_LANE_CLOSE, .subject = lane};
     list_init(&lane->pending);
     list_init(&lane->fetched);
+    list_init(&lane->refusals);
 
     int sockets[2];
     int error = lane_map_new(lane, sq_bytes, lane_fd);

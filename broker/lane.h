@@ -77,6 +77,7 @@ struct lane {
     struct list pending;          /* of struct pending.siblings */
     uint64_t last_sync; /* the sync that covers its last unit */
     struct pending *durable_wait; /* at most one */
+    struct list refusals; /* see refusal.h */
     struct list fetched;          /* chunks held until their completions are reaped */
     struct list_node dirty;       /* in engine.publish_list: something to publish or wake */
     bool publish_due;

@@ -3,6 +3,7 @@
 
 #include "broker/fetch.h"
 #include "broker/pending.h"
+#include "broker/refusal.h"
 #include "broker/submit.h"
 #include "broker/topic_admin.h"
 #include "shm/ensure.h"
@@ -88,6 +89,7 @@ void lane_set_attach(struct lane_set *set, struct lane *lane)
 {
     list_init(&lane->pending);
     list_init(&lane->fetched);
+    list_init(&lane->refusals);
     list_push_back(&lane->client->lanes, &lane->siblings);
     lane->watch = (struct io_watch){
         .fd = lane->socket,
@@ -107,6 +109,7 @@ static void lane_forget(struct lane_set *set, struct lane *lane)
         pending_drop(list_entry(list_first(&lane->pending), struct pending, siblings));
     }
     fetch_release(set->store, lane, true);
+    refusals_free(lane);
     list_remove(&lane->dirty);
     lane->publish_due = false;
 }

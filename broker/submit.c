@@ -9,6 +9,7 @@
 #include "broker/fetch.h"
 #include "broker/group.h"
 #include "broker/pending.h"
+#include "broker/refusal.h"
 #include "broker/retention.h"
 #include "broker/tail_wait.h"
 #include "broker/topic_admin.h"
@@ -143,6 +144,7 @@ static enum submit_outcome take_one(struct store *store, struct lane *lane, uint
         pending_cancel(lane, submission->arg);
         return SUBMIT_TAKEN;
     case SUBMIT_RESUME:
+        refusal_end(lane, submission);
         submit_advance(store, lane, submission);
         return SUBMIT_TAKEN;
     case SUBMIT_NOTHING:
