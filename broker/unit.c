@@ -218,10 +218,12 @@ static void unit_next_chunk(struct unit *unit)
     unit->unsealed = unit->at;
 }
 
+/* Frames lie on its alignment. */
+typedef uint64_t half __attribute__((vector_size(16)));
+
 /* Writes a header whose checksum field holds the seed until it is sealed, as two whole vectors. */
 static struct frame_header *frame_start(const struct unit *unit, uint64_t size, uint16_t flags)
 {
-    typedef uint64_t half __attribute__((vector_size(16)));
     half *to = (half *)unit->at;
     to[0] = (half){(uint32_t)size | (uint64_t)unit->chunk->seed << 32, unit->seq};
     to[1] = (half){unit->time_ns, flags | unit->sync_salt};
@@ -244,20 +246,19 @@ static void frame_finish(struct unit *unit, uint64_t bytes)
     }
 }
 
-/* The bytes between a payload's end and the next frame are zero: nothing of what the unit held
- * before goes to the disk. */
-static void frame_trim(unsigned char *payload, uint64_t size, uint64_t bytes)
+/* The bytes between a payload's end and the next frame are zero: nothing of what the unit held before
+ * goes to the disk. They lie in the frame's last vector, which is cleared before the rest is written. */
+static void frame_clear_end(const struct unit *unit, uint64_t bytes)
 {
-    memset(payload + size, 0, bytes - FRAME_HEADER_BYTES - size);
+    *(half *)(unit->at + bytes - sizeof(half)) = (half){0, 0};
 }
 
 void unit_place_whole(struct unit *unit, const void *payload, uint64_t size, uint16_t flags)
 {
     const uint64_t bytes = frame_bytes(size);
+    frame_clear_end(unit, bytes);
     struct frame_header *frame = frame_start(unit, size, flags | FRAME_FIRST | FRAME_LAST);
-    unsigned char *body = (unsigned char *)(frame + 1);
-    memcpy(body, payload, size);
-    frame_trim(body, size, bytes);
+    memcpy(frame + 1, payload, size);
     frame_finish(unit, bytes);
 }
 
@@ -288,11 +289,10 @@ static void place_fragment(struct unit *unit, const void *payload, uint64_t size
     const bool last = count == left;
     uint16_t flags = (uint16_t)((from == 0 ? FRAME_FIRST : 0) | (last ? FRAME_LAST : 0));
     flags |= (uint16_t)(last ? batch : batch & ~FRAME_BATCH_END);
-    struct frame_header *frame = frame_start(unit, count, flags);
-    unsigned char *body = (unsigned char *)(frame + 1);
     const uint64_t bytes = frame_bytes(count);
-    stream_copy(body, payload, size, from, count);
-    frame_trim(body, count, bytes);
+    frame_clear_end(unit, bytes);
+    struct frame_header *frame = frame_start(unit, count, flags);
+    stream_copy((unsigned char *)(frame + 1), payload, size, from, count);
     frame_finish(unit, bytes);
 }
 
