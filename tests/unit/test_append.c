@@ -5,9 +5,9 @@
  *
  * TEST_FUZZ_SECONDS says how long each of the two random tests goes on (3).
  *
- * Seen to fail with: a batch's item sizes read again when they are copied; a submission's header read
- * again after its check; the tail not bounded; unknown flags let through; an item that ends behind
- * the body; the sum of an item's offset and size left to wrap.
+ * Seen to fail with: a batch's item sizes read again when they are copied; the tail not bounded;
+ * bodies longer than what was published, alone or in a run; unknown flags let through; the sum of an
+ * item's offset and size left to wrap.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -130,7 +130,18 @@ Test(append, bad_batches)
         request.arg = counts[i];
         cr_assert_eq(error_of(&request), -EINVAL, "%zu", (size_t)counts[i]);
     }
+    /* Sums that wrap to exactly what is there. */
+    const uint64_t second_wraps[] = {0, UINT64_MAX};
+    request.body = wraps;
+    request.arg = 1;
+    request.bytes = 8;
+    cr_assert_eq(error_of(&request), -EINVAL);
+    request.body = second_wraps;
+    request.arg = 2;
+    request.bytes = 16;
+    cr_assert_eq(error_of(&request), -EINVAL);
     cr_assert_eq(stage_topic_of(&stage, topic)->next_seq, 0);
+    request.body = fits;
     request.arg = 1;
     cr_assert_eq(error_of(&request), 0);
 }
@@ -186,6 +197,25 @@ Test(append, expelled)
     victim_intact();
 }
 
+/* A run of entries ends where what was published ends. */
+Test(append, run_ends_at_the_tail)
+{
+    struct stage_lane *lane = stage_lane_open(&stage);
+    const struct stage_topic own = stage_topic_open(lane, "own");
+    struct submission_shm header = {.kind = SUBMIT_APPEND,
+                                    .flags = SUBMIT_QUIET,
+                                    .bytes = 16,
+                                    .topic = own.index,
+                                    .incarnation = own.incarnation};
+    const unsigned char body[16] = {0};
+    memcpy(lane_at(&lane->map, lane->tail + 48), &header, sizeof header);
+    write_raw(lane, &header, body, sizeof body, 48 + 32);
+    victim_appends();
+    cr_assert(lane->hostile);
+    cr_assert_eq(stage_topic_of(&stage, own)->next_seq, 1);
+    stage_lane_close(lane);
+}
+
 Test(append, too_many_outstanding)
 {
     struct stage_lane *lane = stage_lane_open_sized(&stage, 1 << 20);
@@ -204,7 +234,8 @@ Test(append, too_many_outstanding)
         write_raw(lane, &header, "", 0, 32);
         (void)stage_pass(&stage);
     }
-    cr_assert(lane->hostile, "a CQ head that is not possible");
+    cr_assert(lane->hostile);
+    cr_assert_not_null(strstr(lane->client.hostile, "CQ head"), "%s", lane->client.hostile);
     stage_lane_close(lane);
     victim_appends();
     victim_intact();
