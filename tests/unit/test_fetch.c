@@ -3,7 +3,8 @@
  * until its completion is reaped, one read for all who want it; found by number, seq and time.
  *
  * Seen to fail with: a seek to an entry of several chunks that begins behind its first one; a hold
- * that ends with the completion instead of its reaping; a read for each waiter.
+ * that ends with the completion instead of its reaping; a read for each waiter; a cursor that stays in
+ * a chunk that a trim gives up.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -142,6 +143,19 @@ Test(fetch, trim_by_seq)
         const struct stage_answer *answer = stage_answered(lane, ask);
         cr_assert_eq(answer->error, 1, "%d at %zu", answer->error, (size_t)seq);
         cr_assert_eq(answer->seq, seq);
+    }
+}
+
+/* A trim to where the group stands, also in front of a pad: the group goes on from there. */
+Test(fetch, trim_to_the_cursor)
+{
+    for (uint64_t seq = 0; seq < ENTRIES; seq++) {
+        const uint64_t ask = stage_claim(lane, topic, 1, 1, 1000, 0);
+        const struct stage_answer *answer = stage_answered(lane, ask);
+        cr_assert_eq(answer->error, 1, "%d at %zu", answer->error, (size_t)seq);
+        cr_assert_eq(answer->seq, seq);
+        const uint64_t trim = stage_ask(lane, SUBMIT_TOPIC_TRIM, topic, seq + 1, 0);
+        cr_assert_eq(stage_answered(lane, trim)->error, 0);
     }
 }
 

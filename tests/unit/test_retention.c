@@ -3,8 +3,9 @@
  * that are free only after the sync of the record, holds and pins, disks and arenas that are full.
  *
  * Seen to fail with: a slot that is free when its trim is recorded; chunks that somebody holds given
- * up; pins not looked at; a trim that begins at a chunk; a full arena or disk that nothing frees
- * under `none`; a topic that a trim waits on freed under it.
+ * up; pins not looked at; a trim that begins one entry late; a full arena or disk that nothing frees
+ * under `none`; chunks kept by lanes that still need more; a topic that a trim waits on freed under
+ * it.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
