@@ -32,17 +32,15 @@ static bool gap_pass(struct store *store, const struct chunk *chunk, struct fram
 {
     const uint64_t gap = scan->position;
     const uint64_t gap_end = frame_scan_gap_end(scan);
-    const uint64_t from =
-        gap_end > gap + FRAME_HEADER_BYTES ? gap_end : gap + FRAME_HEADER_BYTES;
+    const uint64_t from = gap_end > gap + FRAME_HEADER_BYTES ? gap_end : gap + FRAME_HEADER_BYTES;
     struct frame_view next;
     if (!frame_scan_search(scan, from, upto, &next)) {
         range_mark(store, chunk, gap, upto, scan->seq, UINT64_MAX);
         return false;
     }
     range_mark(store, chunk, gap, next.position, scan->seq, next.header.seq);
-    const struct frame_chunk place = {.topic_id = chunk->topic->id,
-                                      .chunk_no = chunk->number,
-                                      .generation = chunk->generation};
+    const struct frame_chunk place = {
+        .topic_id = chunk->topic->id, .chunk_no = chunk->number, .generation = chunk->generation};
     frame_scan_join(scan, store->chunk_bytes, chunk->number, next.header.seq);
     frame_scan_chunk(scan, &place, pool_image(&store->pool, chunk));
     scan->position = next.position;
@@ -51,9 +49,8 @@ static bool gap_pass(struct store *store, const struct chunk *chunk, struct fram
 
 int damage_mark(struct store *store, struct chunk *chunk, uint64_t upto)
 {
-    const struct frame_chunk place = {.topic_id = chunk->topic->id,
-                                      .chunk_no = chunk->number,
-                                      .generation = chunk->generation};
+    const struct frame_chunk place = {
+        .topic_id = chunk->topic->id, .chunk_no = chunk->number, .generation = chunk->generation};
     const void *image = pool_image(&store->pool, chunk);
     if (!frame_chunk_header_fits(&place, image)) {
         return -EBADMSG;

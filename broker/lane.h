@@ -75,9 +75,9 @@ struct lane {
     uint32_t pending_count;       /* submissions accepted whose completion is still due */
     int32_t failed;               /* first failure of a submission without completion; 0 = none */
     struct list pending;          /* of struct pending.siblings */
-    uint64_t last_sync; /* the sync that covers its last unit */
+    uint64_t last_sync;           /* the sync that covers its last unit */
     struct pending *durable_wait; /* at most one */
-    struct list refusals; /* see refusal.h */
+    struct list refusals;         /* see refusal.h */
     struct list fetched;          /* chunks held until their completions are reaped */
     struct list_node dirty;       /* in engine.publish_list: something to publish or wake */
     bool publish_due;

@@ -18,8 +18,7 @@ struct list {
     struct list_node head;
 };
 
-#define list_entry(node, type, member)                                                             \
-    ((type *)((uintptr_t)(node)-offsetof(type, member)))
+#define list_entry(node, type, member) ((type *)((uintptr_t)(node)-offsetof(type, member)))
 
 /* The body may unlink the node of this turn. */
 #define list_each(node, list)                                                                      \

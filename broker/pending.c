@@ -159,7 +159,7 @@ void lane_post(struct store *store, struct lane *lane, uint64_t user_data, uint6
     lane_engine_complete(&lane->map, lane->cq_tail, &completion);
     lane->cq_tail++;
     lane->idle_since_ns = 0; /* its client has something to react to */
-    fence_compiler(); /* [J4] */
+    fence_compiler();        /* [J4] */
     atom_store_release(&lane->record->cq_tail, lane->cq_tail);
     lane_touch(store, lane);
 }
