@@ -50,6 +50,7 @@ static int durable_wait_write(struct append *append, uint64_t ahead, struct lane
         return error;
     }
     (*wait)->reports = true;
+    (*wait)->disk = true;
     (*wait)->target = append->op->target + 1; /* it comes behind the append's completion */
     submission_write(lane, ahead, submission_word(SUBMIT_WAIT, SUBMIT_DURABLE, 0), 0,
                      lane_op_user_data(lane, *wait), 0);

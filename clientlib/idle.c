@@ -13,9 +13,12 @@
 #include "shm/wake.h"
 
 enum {
-    SPIN_ROUNDS = 50,           /* pauses before anything else */
-    SPIN_CLOCK_ROUNDS = 64,     /* `spin`: rounds between looks at the clock, and yields */
-    YIELD_NS = 30 * 1000,       /* `adaptive`: yields so long before it sleeps */
+    SPIN_ROUNDS = 50,       /* pauses before anything else */
+    SPIN_CLOCK_ROUNDS = 64, /* `spin`: rounds between looks at the clock, and yields */
+    YIELD_NS = 30 * 1000,   /* `adaptive`: yields so long before it sleeps */
+    YIELD_DISK_NS =
+        300 * 1000,           /* ... for a sync, which takes longer than a wake costs, while ... */
+    YIELD_COST_NS = 3 * 1000, /* ... a yield takes no longer on average: nobody wants the core */
     ALIVE_NS = 5 * 1000 * 1000, /* between looks whether the broker is there */
     NOTHING_ROUNDS = 64,        /* answers "nothing" between looks at the clock */
     EPOLL_EVENTS = 4,
@@ -59,6 +62,16 @@ int lane_nothing(struct client_lane *lane)
     return lane_alive(lane, monotonic_ns());
 }
 
+/* `adaptive`, after so long: is it better to sleep? */
+static bool yielded_enough(const struct idle *idle, uint64_t waited_ns)
+{
+    if (waited_ns < YIELD_NS) {
+        return false;
+    }
+    const uint64_t yields = idle->rounds - SPIN_ROUNDS;
+    return !idle->disk || waited_ns >= YIELD_DISK_NS || waited_ns > yields * YIELD_COST_NS;
+}
+
 int idle_spin(struct idle *idle, struct client_lane *lane, bool interruptible, struct expiry expiry)
 {
     const struct tusk *tusk = lane->tusk;
@@ -84,7 +97,7 @@ int idle_spin(struct idle *idle, struct client_lane *lane, bool interruptible, s
     if (idle->since_ns == 0) {
         idle->since_ns = now_ns;
     }
-    if (tusk->idle == TUSK_IDLE_ADAPTIVE && now_ns - idle->since_ns >= YIELD_NS) {
+    if (tusk->idle == TUSK_IDLE_ADAPTIVE && yielded_enough(idle, now_ns - idle->since_ns)) {
         return IDLE_SLEEP;
     }
     sched_yield();

@@ -18,6 +18,7 @@
 struct idle {
     uint32_t rounds;
     uint64_t since_ns; /* 0: the clock has not been looked at */
+    bool disk;         /* a sync is waited for */
 };
 
 /* What ends a sleep. */

@@ -81,6 +81,7 @@ static struct lane_op *op_new(struct client_lane *lane)
     }
     op->state = LANE_OP_PENDING;
     op->reports = false;
+    op->disk = false;
     atom_store_relaxed(&op->dropped, 0); /* nobody else has it yet */
     op->pin = NULL;
     op->stamp = 0;
@@ -223,6 +224,8 @@ int lane_op_submit(struct client_lane *lane, const struct lane_request *request,
     (*op)->pin = request->pin;
     (*op)->reports = request->reports;
     (*op)->holds = request->holds;
+    (*op)->disk = (request->kind == SUBMIT_WAIT && (request->flags & SUBMIT_DURABLE) != 0) ||
+                  (request->kind == SUBMIT_CLAIM && (request->flags & SUBMIT_STRICT) != 0);
     error = request_publish(lane, request, request->flags, lane_op_user_data(lane, *op));
     if (error != 0) {
         lane_op_drop(lane, *op); /* the handle is dead; the slot goes with it */
@@ -244,7 +247,7 @@ int lane_quiet_submit(struct client_lane *lane, const struct lane_request *reque
 int lane_op_await(struct client_lane *lane, struct lane_op *op, struct expiry expiry,
                   bool interruptible)
 {
-    struct idle idle = {0};
+    struct idle idle = {.disk = op->disk};
     for (;;) {
         lane_drain(lane);
         if (op->state == LANE_OP_DONE) {

@@ -31,6 +31,7 @@ enum lane_op_state { LANE_OP_FREE = 0, LANE_OP_PENDING = 1, LANE_OP_DONE = 2 };
 struct lane_op {
     enum lane_op_state state;
     bool reports;        /* dropped, its failure is the next flush's */
+    bool disk;           /* it ends with a sync: worth yielding for longer */
     struct atom dropped; /* 1: nobody waits for it */
     uint64_t target;     /* the least CQ tail at which it can be done, as seen at its submission */
     struct completion_shm result;
