@@ -298,7 +298,7 @@ Test(cli_alone, run_gives_a_command_a_private_broker_and_takes_it_away)
 {
     char script[512];
     (void)snprintf(script, sizeof script,
-                   "echo hello | %s append greetings && %s read greetings && echo $TUSK_SOCKET",
+                   "echo hello | '%s' append greetings && '%s' read greetings && echo $TUSK_SOCKET",
                    program_cli(), program_cli());
     const char *const arguments[] = {program_cli(), "run", "--", "sh", "-c", script, NULL};
     struct program_result result = program_run(NULL, arguments, NULL, 0);
