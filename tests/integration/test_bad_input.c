@@ -86,7 +86,7 @@ Test(bad_input, sizes_of_option_structs_may_differ)
     tusk_disconnect(other);
 }
 
-Test(bad_input, another_namespace_is_refused_for_now)
+Test(bad_input, seed_row_15_another_namespace_is_refused_for_now)
 {
     struct tusk *other = NULL;
     struct tusk_options options = TUSK_OPTIONS_INIT;

@@ -32,7 +32,7 @@ static int topics_count(void)
     return count;
 }
 
-Test(basics, seqs_begin_at_0_and_are_dense)
+Test(basics, seed_row_01_seqs_begin_at_0_and_are_dense)
 {
     struct tusk_topic *topic = topic_of(tusk, "t");
     for (uint64_t i = 0; i < 1000; i++) {
@@ -114,7 +114,7 @@ Test(basics, an_empty_entry_may_have_no_data)
     check(entry.data != NULL);
 }
 
-Test(basics, the_largest_entry_fits_half_a_lane_and_a_larger_one_is_refused)
+Test(basics, seed_row_18_the_largest_entry_fits_half_a_lane_and_a_larger_one_is_refused)
 {
     struct tusk_topic *topic = topic_of(tusk, "t");
     const size_t fits = LANE_BYTES_DEFAULT / 2 - HEADERS_BYTES_MAX;
@@ -199,7 +199,7 @@ Test(basics, names_may_be_any_bytes_and_never_become_a_path)
     tusk_disconnect(other);
 }
 
-Test(basics, names_have_1_to_255_bytes)
+Test(basics, seed_row_17_names_have_1_to_255_bytes)
 {
     char name[257];
     struct tusk_topic *topic = NULL;
@@ -217,7 +217,7 @@ Test(basics, names_have_1_to_255_bytes)
     check_is(topics_count(), 2);
 }
 
-Test(basics, opening_asking_and_reading_dont_create_a_topic)
+Test(basics, seed_row_05_opening_asking_and_reading_dont_create_a_topic)
 {
     struct tusk_entry entry;
     struct tusk_topic *topic = topic_of(tusk, "nothing");

@@ -57,7 +57,7 @@ Test(batch, its_entries_are_contiguous_and_in_order)
     expect_text(reader, 4, "after");
 }
 
-Test(batch, an_empty_one_writes_nothing_and_creates_nothing)
+Test(batch, seed_row_04_an_empty_one_writes_nothing_and_creates_nothing)
 {
     struct tusk_topic *topic = topic_of(tusk, "t");
     struct iovec entry = {0};
@@ -242,7 +242,7 @@ static void write_batches(size_t index, void *arg)
     }
 }
 
-Test(batch_processes, concurrent_ones_all_succeed_and_never_mix)
+Test(batch_processes, seed_row_02_concurrent_ones_all_succeed_and_never_mix)
 {
     broker = tuskd_start("");
     clients_run(WRITERS, write_batches, NULL);

@@ -38,7 +38,7 @@ Test(cursor, reads_entries_in_order_until_caught_up)
     expect_caught_up(topic);
 }
 
-Test(cursor, a_peek_can_be_repeated_and_moves_nothing)
+Test(cursor, seed_row_06_a_peek_can_be_repeated_and_moves_nothing)
 {
     struct tusk_topic *topic = topic_of(tusk, "t");
     append_text(topic, "a");
@@ -69,7 +69,7 @@ Test(cursor, after_a_checkpointed_read_a_peek_sees_the_next_entry)
 }
 
 /* As in the reference: budget 300 gives 3, 500 gives 5, 1 gives 1, 350 gives 3. */
-Test(cursor, a_batch_read_stops_before_its_payloads_pass_the_budget)
+Test(cursor, seed_row_07_a_batch_read_stops_before_its_payloads_pass_the_budget)
 {
     struct tusk_topic *topic = topic_of(tusk, "t");
     append_numbered(topic, 1, 0, 20, ENTRY_BYTES);
@@ -128,7 +128,7 @@ Test(cursor, empty_entries_count_as_entries)
     expect_caught_up(topic);
 }
 
-Test(cursor, single_and_batch_reads_share_it)
+Test(cursor, seed_row_11_single_and_batch_reads_share_it)
 {
     struct tusk_topic *topic = topic_of(tusk, "t");
     append_numbered(topic, 1, 0, 10, ENTRY_BYTES);
@@ -171,7 +171,7 @@ Test(cursor, each_topic_has_its_own)
     expect_caught_up(b);
 }
 
-Test(cursor, what_is_unread_is_counted)
+Test(cursor, seed_row_08_what_is_unread_is_counted)
 {
     struct tusk_topic *topic = topic_of(tusk, "t");
     append_numbered(topic, 1, 0, 10, ENTRY_BYTES);
@@ -182,7 +182,7 @@ Test(cursor, what_is_unread_is_counted)
     check_is(info_of(topic).unread, 8);
 }
 
-Test(cursor, a_clients_restart_repeats_nothing)
+Test(cursor, seed_row_10_a_clients_restart_repeats_nothing)
 {
     struct tusk_topic *topic = topic_of(tusk, "t");
     append_text(topic, "a");
@@ -240,7 +240,7 @@ Test(cursor, at_least_once_1_survives_a_clean_restart_of_the_broker)
     restart_keeps_cursor(TUSK_AT_LEAST_ONCE, 1);
 }
 
-Test(cursor, at_least_once_every_0_acts_as_1)
+Test(cursor, seed_row_12_at_least_once_every_0_acts_as_1)
 {
     restart_keeps_cursor(TUSK_AT_LEAST_ONCE, 0);
 }

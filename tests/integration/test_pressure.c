@@ -240,7 +240,7 @@ static void consume(size_t index, void *arg)
     tusk_disconnect(connection);
 }
 
-Test(pressure, consumed_chunks_give_their_slots_back)
+Test(pressure, seed_row_16_consumed_chunks_give_their_slots_back)
 {
     broker = tuskd_start(SMALL " --fsync 10ms");
     tusk = attach(broker);

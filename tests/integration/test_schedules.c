@@ -22,7 +22,7 @@ static void restart_killed(const char *options)
     tusk = attach(broker);
 }
 
-Test(schedules, each_acknowledges_durable_entries_only)
+Test(schedules, seed_row_09_each_acknowledges_durable_entries_only)
 {
     session_begin_with("--fsync each");
     struct tusk_topic *topic = topic_of(tusk, "t");
@@ -52,7 +52,7 @@ Test(schedules, each_hands_completions_out_for_durable_entries_only)
     check_is(info_of(topic).durable_seq, COUNT);
 }
 
-Test(schedules, each_makes_a_batch_durable_before_it_answers)
+Test(schedules, seed_row_03_each_makes_a_batch_durable_before_it_answers)
 {
     session_begin_with("--fsync each");
     struct tusk_topic *topic = topic_of(tusk, "t");
@@ -99,7 +99,7 @@ Test(schedules_processes, under_each_readers_see_durable_entries_only)
     session_end();
 }
 
-Test(schedules, n_ms_makes_entries_durable_by_itself)
+Test(schedules, seed_row_13_n_ms_makes_entries_durable_by_itself)
 {
     session_begin_with("--fsync 20ms");
     struct tusk_topic *topic = topic_of(tusk, "t");
@@ -231,7 +231,7 @@ Test(schedules, flush_with_nothing_submitted_is_done_at_once)
     check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));
 }
 
-Test(schedules, what_was_durable_stays_durable_after_restarts)
+Test(schedules, seed_row_19_what_was_durable_stays_durable_after_restarts)
 {
     session_begin();
     for (uint32_t round = 1; round <= 4; round++) {
