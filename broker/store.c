@@ -21,6 +21,10 @@ void store_fence(struct store *store, int error, const char *what)
     }
     store->fenced = error;
     store->freed = true; /* whoever waits for room gets the error */
+    list_each(node, &store->topics.all)
+    {
+        store_topic_moved(store, list_entry(node, struct topic, topics));
+    }
     atom_store_relaxed(&store->directory->fenced, (uint64_t)-error); /* alone */
     log_error(
         store->log, "store.fenced",

@@ -14,12 +14,20 @@ static bool wait_is_over(const struct pending *pending)
     return seq > pending->submission.arg || topic->first_seq > pending->submission.arg;
 }
 
+/* Nothing becomes durable any more once the store is fenced. */
+static bool wait_is_vain(const struct pending *pending)
+{
+    return (pending->submission.flags & SUBMIT_DURABLE) != 0 && pending->store->fenced != 0;
+}
+
 void tail_wait(struct pending *pending)
 {
     if (pending->topic->state == TOPIC_DELETED) {
         pending_complete(pending, 0, -ESTALE, 0);
     } else if (wait_is_over(pending)) {
         pending_complete(pending, 0, 0, 0);
+    } else if (wait_is_vain(pending)) {
+        pending_complete(pending, 0, -EIO, 0);
     } else {
         list_push_back(&pending->topic->tail_waiters, &pending->queue);
     }
@@ -32,6 +40,8 @@ void tail_wait_look(struct topic *topic)
         struct pending *pending = list_entry(node, struct pending, queue);
         if (wait_is_over(pending)) {
             pending_complete(pending, 0, 0, 0);
+        } else if (wait_is_vain(pending)) {
+            pending_complete(pending, 0, -EIO, 0);
         }
     }
 }

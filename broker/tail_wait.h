@@ -11,7 +11,8 @@ struct topic;
 /* A WAIT_TAIL: completes at once if there is what it waits for. */
 void tail_wait(struct pending *pending);
 
-/* The topic's tail, watermark or first entry moved: completes the waits that this ends. */
+/* The topic's tail, watermark or first entry moved, or the store was fenced: completes the waits that
+ * this ends, those for something durable with -EIO after a fence. */
 void tail_wait_look(struct topic *topic);
 
 /* The topic was deleted: ends its waits with -ESTALE. */

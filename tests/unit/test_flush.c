@@ -287,6 +287,7 @@ static bool fails_at(uint64_t k, int error, bool sticky)
     uint64_t asks[24];
     uint64_t waits[24];
     uint64_t durable_seq = state()->durable_seq;
+    const uint64_t tail = stage_ask(lane, SUBMIT_WAIT_TAIL, topic, 1000, SUBMIT_DURABLE);
     for (int i = 0; i < 24; i++) {
         asks[i] = stage_append(lane, i % 3 == 0 ? other : topic, i % 4 == 0 ? 9000 : 200, 1, 0);
         waits[i] = stage_ask(lane, SUBMIT_WAIT, topic, 0, SUBMIT_DURABLE);
@@ -324,7 +325,10 @@ static bool fails_at(uint64_t k, int error, bool sticky)
         const uint64_t wait = stage_ask(lane, SUBMIT_WAIT, topic, 0, SUBMIT_DURABLE);
         const uint64_t trim = stage_ask(lane, SUBMIT_TOPIC_TRIM, topic, 2, 0);
         const uint64_t delete = stage_ask(lane, SUBMIT_TOPIC_DELETE, topic, 0, 0);
+        const uint64_t vain = stage_ask(lane, SUBMIT_WAIT_TAIL, topic, 1000, SUBMIT_DURABLE);
         cr_assert_eq(stage_answered(lane, late)->error, -EIO);
+        cr_assert_eq(stage_answered(lane, tail)->error, -EIO, "it would wait for ever");
+        cr_assert_eq(stage_answered(lane, vain)->error, -EIO);
         (void)stage_answered(lane, wait);
         cr_assert_neq(stage_answered(lane, trim)->error, 0);
         cr_assert_eq(stage_answered(lane, delete)->error, -EIO);
