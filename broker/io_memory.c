@@ -329,7 +329,9 @@ static int memory_dir_list(struct io *io, struct io_file *dir, io_list_fn fn, vo
     const struct memory_names *names = &node_of(dir)->names;
     /* From the end, so that fn may unlink what it is shown. */
     for (size_t i = names->count; i-- > 0 && result == 0;) {
-        result = fn(context, names->entries[i].name);
+        char name[MEMORY_NAME_BYTES]; /* the entry may become another's meanwhile */
+        memcpy(name, names->entries[i].name, sizeof name);
+        result = fn(context, name);
     }
     return result;
 }
