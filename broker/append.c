@@ -152,16 +152,6 @@ static bool run_next(const struct taking *taking, const struct unit *unit, uint6
            unit_fits(unit, next->bytes);
 }
 
-/* What the client wrote last is in its core's cache: asks for the lines of the submissions that come
- * after the ones being copied, so that their transfers overlap. Measured in bench/README.md. */
-static void lane_prefetch(const unsigned char *payload, uint64_t bytes)
-{
-    enum { AHEAD = 1024, LINE = 64 };
-    for (uint64_t offset = 0; offset <= bytes && offset < AHEAD; offset += LINE) {
-        __builtin_prefetch(payload + AHEAD + offset);
-    }
-}
-
 static enum submit_outcome append_run(struct store *store, struct lane *lane, struct topic *topic,
                                       uint64_t tail, const struct submission *first)
 {
@@ -170,8 +160,7 @@ static enum submit_outcome append_run(struct store *store, struct lane *lane, st
     struct unit unit;
     unit_begin(&unit, store, topic);
     do {
-        const unsigned char *payload = lane_at(&lane->map, taking.head + SUBMISSION_HEADER_BYTES);
-        lane_prefetch(payload, next.bytes);
+        const void *payload = lane_at(&lane->map, taking.head + SUBMISSION_HEADER_BYTES);
         if (!taking_complete(&taking, &next, unit.seq, 0)) {
             return submit_hostile(lane, "has more completions outstanding than its CQ has slots");
         }
