@@ -17,7 +17,7 @@ static bool claim_is(const struct pending *pending, enum submission_flag flag)
 
 /* How a claim's walk stands. */
 enum walk {
-    WALK_DONE,    /* as far as it goes for now */
+    WALK_DONE,    /* as far as it goes */
     WALK_WAITING, /* in some queue, whose owner resumes it */
     WALK_ENDED,   /* completed with an error */
 };

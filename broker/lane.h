@@ -22,7 +22,7 @@
 enum lane_state {
     LANE_PARKED = 0,  /* empty when last seen; its socket wakes it */
     LANE_ACTIVE = 1,  /* polled */
-    LANE_BLOCKED = 2, /* its next submission waits for a resource, see `blocked_on` */
+    LANE_BLOCKED = 2, /* its next submission waits until store.freed */
     LANE_CLOSED = 3,  /* detached or being so */
 };
 
@@ -64,7 +64,6 @@ struct lane {
     struct list_node queue;    /* in the list of its state */
     enum lane_state state;
     bool closing;
-    bool watch_removed;
     struct io_watch watch;
 
     uint64_t head;           /* SQ bytes taken */

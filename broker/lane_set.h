@@ -26,8 +26,7 @@ struct lane_set {
     struct list closed;     /* the same: hostile ones and those whose watch is going */
     struct list clients;    /* of struct client.clients */
     struct list_node round; /* in active: what follows has not had its turn in this round */
-    uint64_t park_next_ns;
-    uint32_t count; /* of lanes attached */
+    uint32_t count;         /* of lanes attached */
 
     void (*client_hostile)(struct lane_set *set, struct client *client);
     void (*lane_closed)(struct lane_set *set, struct lane *lane);

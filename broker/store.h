@@ -59,7 +59,7 @@ struct store {
     uint64_t sizes_room;
 };
 
-/* What stands in the way of something, for now. */
+/* Can it be done now? Errors are negative. */
 enum store_outcome { STORE_READY = 0, STORE_WAIT = 1 };
 
 /* Locks, recovers and opens the store of config's data directory; config, log, io and directory are

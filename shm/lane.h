@@ -50,7 +50,7 @@ struct lane_shm {
     alignas(WRITER_STRIDE) struct atom sq_tail; /* client: bytes submitted */
 
     alignas(WRITER_STRIDE) struct atom cq_head; /* client: completions reaped */
-    struct atom waiting; /* client: 0 awake; else sleeps until cq_tail reaches this value */
+    struct atom waiting; /* client: 0 awake; else sleeps until cq_tail reaches it, or ANY */
 
     alignas(WRITER_STRIDE) struct atom cq_tail; /* engine: completions posted */
     struct atom sq_head;                        /* engine: bytes taken */

@@ -57,7 +57,7 @@ enum submission_kind {
 enum submission_flag {
     SUBMIT_QUIET = 1,      /* APPEND, BATCH, RESUME, TOPIC_CLOSE, CANCEL: post no completion */
     SUBMIT_AT = 2,         /* APPEND: only if its seq will be arg, else -EILSEQ */
-    SUBMIT_NO_WAIT = 4,    /* APPEND, BATCH: -EAGAIN rather than waiting for the topic */
+    SUBMIT_NO_WAIT = 4,    /* APPEND, BATCH: -EAGAIN rather than waiting for room */
     SUBMIT_NO_CREATE = 8,  /* APPEND, BATCH: -ENOENT for a topic that does not exist */
     SUBMIT_DURABLE = 16,   /* WAIT, WAIT_TAIL, FETCH: what is durable */
     SUBMIT_PEEK = 32,      /* CLAIM: move nothing */
