@@ -13,6 +13,7 @@ help:
 	@echo 'make bench-scaling  throughput by processes   make bench-idle     1,000 idle sessions'
 	@echo 'make bench-syscalls system calls of clients'
 	@echo '  variables (bench/README.md): FSYNC PROCS THREADS TOPICS SIZE BATCH DURATION BACKEND CONSUMERS IDLE'
+	@echo 'make soak-NAME      a promise at full size; without a NAME that is known: lists them'
 	@echo 'make install        PREFIX=/usr/local DESTDIR='
 	@echo 'make format, lint   clang-format in place; cppcheck and clang-tidy'
 	@echo 'make clean          remove build/'
@@ -25,6 +26,9 @@ test:
 
 $(benches): bench-%:
 	@$(tools)/bench.sh $*
+
+soak-%:
+	@$(tools)/soak.sh $*
 
 install:
 	@$(tools)/install-deps.sh build
