@@ -15,6 +15,7 @@
 #include "broker/control_loop.h"
 #include "broker/counters.h"
 #include "broker/engine.h"
+#include "broker/engine_store.h"
 #include "broker/listener.h"
 #include "broker/mailbox.h"
 #include "broker/quantity.h"
@@ -32,6 +33,7 @@ struct broker {
     struct run_dir run_dir;
     struct listener listener;
     struct engine *engine;
+    struct engine_store *store;
     int stop_fd;   /* eventfd: the owner's word to the control thread */
     int failed_fd; /* eventfd: the control thread's word to the owner */
     pthread_t thread;
@@ -125,7 +127,7 @@ static void mailbox_readable(struct control_source *source)
         mail = mail->next;
         if (taken->kind == MAIL_ENGINE_STOPPED) {
             broker->engine_stopped = true;
-        } else {
+        } else if (taken->kind != MAIL_STORE_CLOSED) {
             session_set_mail(&broker->sessions, taken);
         }
     }
@@ -228,7 +230,11 @@ static int broker_free(struct broker *broker)
         control_run(broker);
     }
     if (broker->engine != NULL) {
-        result = engine_free(broker->engine);
+        engine_free(broker->engine);
+    }
+    if (broker->store != NULL) {
+        result = broker->store->result;
+        engine_store_free(broker->store);
     }
     control_loop_remove(&broker->loop, &broker->listener_source);
     control_loop_remove(&broker->loop, &broker->mailbox_source);
@@ -271,25 +277,32 @@ static int control_prepare(struct broker *broker)
 static int engine_prepare(struct broker *broker, struct fault *fault)
 {
     const struct engine_setup setup = {
+        .config = &broker->config, .log = broker->log, .control = &broker->mailbox};
+    const struct engine_store_setup store = {
         .config = &broker->config,
         .log = broker->log,
         .directory = broker->run_dir.directory.base,
         .arena = broker->run_dir.arena,
-        .ledger = broker->run_dir.ledger.base,
-        .control = &broker->mailbox,
     };
-    const int error = engine_start(&broker->engine, &setup, fault);
+    int error = engine_start(&broker->engine, &setup, fault);
     if (error != 0) {
         broker->engine = NULL;
+        return error;
     }
-    return error;
+    error = engine_store_open(&broker->store, &store, fault);
+    if (error != 0) {
+        broker->store = NULL;
+        return error;
+    }
+    mailbox_post(engine_mailbox(broker->engine), &broker->store->attach_mail);
+    return 0;
 }
 
 /* From here on clients come in. */
 static int service_open(struct broker *broker, struct fault *fault)
 {
     int error = session_set_init(&broker->sessions, &broker->loop, engine_mailbox(broker->engine),
-                                 &broker->run_dir, broker->log);
+                                 broker->store, &broker->run_dir, broker->log);
     if (error == 0) {
         error = listener_open(&broker->listener, &broker->config, fault);
         if (error != 0) {

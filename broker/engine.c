@@ -11,84 +11,172 @@
 #include "broker/topic_admin.h"
 #include "shm/ensure.h"
 
+static struct engine_store *store_of(const struct lane_set *lanes)
+{
+    return lanes->context;
+}
+
+static void post(const struct engine *engine, struct mail *mail, enum mail_kind kind, void *subject)
+{
+    mail->kind = kind;
+    mail->subject = subject;
+    mailbox_post(engine->setup.control, mail);
+}
+
+/* What a store that has ended leaves behind, as the lanes of a stop, is the control thread's. */
+static bool ended(const struct engine_store *store)
+{
+    return store->stage == STORE_ENDED;
+}
+
 static void client_hostile(struct lane_set *lanes, struct client *client)
 {
-    struct engine *engine = lanes->context;
     if (!client->closing && client->hostile_mail.kind == 0) {
-        client->hostile_mail.kind = MAIL_CLIENT_HOSTILE;
-        client->hostile_mail.subject = client;
-        mailbox_post(engine->setup.control, &client->hostile_mail);
+        post(store_of(lanes)->engine, &client->hostile_mail, MAIL_CLIENT_HOSTILE, client);
     }
 }
 
 /* All lanes of a client that is going are gone. */
-static void client_ended(struct engine *engine, struct client *client)
+static void client_ended(struct client *client)
 {
+    struct engine_store *store = client->store;
     list_remove(&client->readers);
     list_remove(&client->clients);
-    topic_admin_release(&engine->store, client);
-    client->closed_mail.kind = MAIL_CLIENT_CLOSED;
-    client->closed_mail.subject = client;
-    engine->store.freed = true; /* what it had pinned */
-    mailbox_post(engine->setup.control, &client->closed_mail);
+    topic_admin_release(&store->store, client);
+    store->store.freed = true; /* what it had pinned */
+    post(store->engine, &client->closed_mail, MAIL_CLIENT_CLOSED, client);
 }
 
 static void lane_closed(struct lane_set *lanes, struct lane *lane)
 {
-    struct engine *engine = lanes->context;
     struct client *client = lane->client;
+    if (ended(client->store)) {
+        return;
+    }
     if (!client->closing) {
-        lane->closed_mail.kind = MAIL_LANE_CLOSED;
-        lane->closed_mail.subject = lane;
-        mailbox_post(engine->setup.control, &lane->closed_mail);
+        post(store_of(lanes)->engine, &lane->closed_mail, MAIL_LANE_CLOSED, lane);
     } else if (list_empty(&client->lanes)) {
-        client_ended(engine, client);
+        client_ended(client);
     }
 }
 
-static void client_close(struct engine *engine, struct client *client)
+static void client_close(struct client *client)
 {
     client->closing = true;
     if (list_empty(&client->lanes)) {
-        client_ended(engine, client);
+        client_ended(client);
         return;
     }
     list_each(node, &client->lanes)
     {
-        lane_set_close(&engine->lanes, list_entry(node, struct lane, siblings));
+        lane_set_close(&client->store->lanes, list_entry(node, struct lane, siblings));
+    }
+}
+
+static void store_serve(struct engine *engine, struct engine_store *store)
+{
+    store->engine = engine;
+    store->store.now_ns = engine->now_ns;
+    store->store.time_ns = engine->time_ns;
+    const int error = store_attach(&store->store, engine->io, &store->arena);
+    if (error != 0) {
+        store_fence(&store->store, error, "tying LOCK to the ring");
+    }
+    lane_set_init(&store->lanes, &store->store, engine->io);
+    store->lanes.client_hostile = client_hostile;
+    store->lanes.lane_closed = lane_closed;
+    store->lanes.context = store;
+    store->stage = STORE_SERVING;
+    list_push_back(&engine->stores, &store->stores);
+    if (engine->stopping) {
+        engine_store_stop(store);
+    }
+}
+
+/* Clients that are still attached, as those of a stop are, are the control thread's again. */
+static void store_ended(struct engine *engine, struct engine_store *store)
+{
+    list_remove(&store->stores);
+    store->result = store->store.fenced;
+    atom_store_relaxed(&store->directory->state, BROKER_STOPPED); /* alone */
+    lane_set_abandon(&store->lanes);
+    store_detach(&store->store, &store->arena);
+    store_close(&store->store);
+    post(engine, &store->closed_mail, MAIL_STORE_CLOSED, store);
+}
+
+static void stop(struct engine *engine)
+{
+    engine->stopping = true;
+    list_each(node, &engine->stores)
+    {
+        engine_store_stop(list_entry(node, struct engine_store, stores));
+    }
+}
+
+static void pins_attach(struct client *client)
+{
+    struct engine_store *store = client->store;
+    list_push_back(&store->store.pool.readers, &client->readers);
+    post(store->engine, &client->pins_mail, MAIL_PINS_ATTACHED, client);
+}
+
+static void lane_mail_handle(enum mail_kind kind, struct lane *lane)
+{
+    struct engine_store *store = lane->client->store;
+    if (ended(store)) {
+        return;
+    }
+    if (kind == MAIL_LANE_ATTACH) {
+        lane_set_attach(&store->lanes, lane);
+    } else {
+        lane_set_close(&store->lanes, lane);
+    }
+}
+
+static void client_mail_handle(enum mail_kind kind, struct client *client)
+{
+    struct engine_store *store = client->store;
+    if (ended(store)) {
+        return;
+    }
+    if (kind == MAIL_CLIENT_ATTACH) {
+        lane_set_attach_client(&store->lanes, client);
+    } else if (kind == MAIL_PINS_ATTACH) {
+        pins_attach(client);
+    } else {
+        client_close(client);
     }
 }
 
 static void mail_handle(struct engine *engine, const struct mail *mail)
 {
     switch (mail->kind) {
+    case MAIL_STORE_ATTACH:
+        store_serve(engine, mail->subject);
+        break;
+    case MAIL_STORE_CLOSE:
+        engine_store_stop(mail->subject);
+        break;
     case MAIL_CLIENT_ATTACH:
-        lane_set_attach_client(&engine->lanes, mail->subject);
+    case MAIL_PINS_ATTACH:
+    case MAIL_CLIENT_CLOSE:
+        client_mail_handle(mail->kind, mail->subject);
         break;
     case MAIL_LANE_ATTACH:
-        lane_set_attach(&engine->lanes, mail->subject);
-        break;
     case MAIL_LANE_CLOSE:
-        lane_set_close(&engine->lanes, mail->subject);
-        break;
-    case MAIL_PINS_ATTACH: {
-        struct client *client = mail->subject;
-        list_push_back(&engine->store.pool.readers, &client->readers);
-        client->pins_mail.kind = MAIL_PINS_ATTACHED;
-        mailbox_post(engine->setup.control, &client->pins_mail);
-        break;
-    }
-    case MAIL_CLIENT_CLOSE:
-        client_close(engine, mail->subject);
+        lane_mail_handle(mail->kind, mail->subject);
         break;
     case MAIL_STOP:
-        engine_stop_begin(engine);
+        stop(engine);
         break;
     case MAIL_LANE_CLOSED:
     case MAIL_PINS_ATTACHED:
     case MAIL_CLIENT_CLOSED:
     case MAIL_CLIENT_HOSTILE:
+    case MAIL_STORE_CLOSED:
     case MAIL_ENGINE_STOPPED:
+    default:
         ensure(!"mail for the control thread");
     }
 }
@@ -116,16 +204,33 @@ static void mail_unwatched(struct io_watch *watch)
     engine->mail_watched = false;
 }
 
+static void stores_step(struct engine *engine)
+{
+    list_each(node, &engine->stores)
+    {
+        struct engine_store *store = list_entry(node, struct engine_store, stores);
+        engine_store_step(store);
+        if (store->stage == STORE_ENDED) {
+            store_ended(engine, store);
+        }
+    }
+}
+
 static void engine_run(struct engine *engine)
 {
-    while (engine->stage != ENGINE_ENDED) {
+    while (!engine->stopping || !list_empty(&engine->stores)) {
         if (engine_pass(engine)) {
             engine->idle_since_ns = 0;
         } else {
             engine_idle(engine);
         }
-        engine_stop_step(engine);
+        stores_step(engine);
     }
+    io_unwatch(engine->io, &engine->mail_watch);
+    while (engine->mail_watched) {
+        (void)io_wait(engine->io, IO_FOREVER);
+    }
+    ensure(io_in_flight(engine->io) == 0);
 }
 
 static int engine_open(struct engine *engine, struct fault *fault)
@@ -139,21 +244,6 @@ static int engine_open(struct engine *engine, struct fault *fault)
         return fault_set(fault, error, "the engine's io_uring ring cannot be started: %s",
                          strerror(-error));
     }
-    engine_clocks_read(engine);
-    engine->store.config = &engine->config;
-    engine->store.log = engine->setup.log;
-    engine->store.io = engine->io;
-    engine->store.directory = engine->setup.directory;
-    error = store_open(&engine->store, &engine->setup.arena, fault);
-    if (error != 0) {
-        return error;
-    }
-    lane_set_init(&engine->lanes, &engine->store, engine->io);
-    engine->lanes.client_hostile = client_hostile;
-    engine->lanes.lane_closed = lane_closed;
-    engine->lanes.context = engine;
-    /* Read after WELCOME, which is sent once this engine has answered that it is open. */
-    atom_store_relaxed(&engine->setup.directory->client_fences, !engine->lanes.membarrier);
     engine->mail_watch = (struct io_watch){
         .fd = mailbox_fd(&engine->mailbox),
         .fn = mail_readable,
@@ -162,7 +252,6 @@ static int engine_open(struct engine *engine, struct fault *fault)
     };
     io_watch(engine->io, &engine->mail_watch);
     engine->mail_watched = true;
-    atom_store_relaxed(&engine->setup.directory->state, BROKER_RUNNING); /* alone */
     return 0;
 }
 
@@ -182,16 +271,10 @@ static void *engine_main(void *context)
     engine_answer(engine, error);
     if (error == 0) {
         engine_run(engine);
-        engine->result = engine->store.fenced;
-        atom_store_relaxed(&engine->setup.directory->state, BROKER_STOPPED); /* alone */
-        lane_set_abandon(&engine->lanes);
     }
-    store_close(&engine->store);
     io_close(engine->io);
     if (error == 0) {
-        engine->stopped_mail.kind = MAIL_ENGINE_STOPPED;
-        engine->stopped_mail.subject = engine;
-        mailbox_post(engine->setup.control, &engine->stopped_mail);
+        post(engine, &engine->stopped_mail, MAIL_ENGINE_STOPPED, engine);
     }
     return NULL;
 }
@@ -222,7 +305,8 @@ int engine_start(struct engine **started, const struct engine_setup *setup, stru
         return fault_set(fault, -ENOMEM, "no memory for an engine");
     }
     engine->setup = *setup;
-    engine->config = *setup->config;
+    engine->idle = setup->config->idle;
+    list_init(&engine->stores);
     engine->fault = fault;
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->answered, NULL);
@@ -255,10 +339,8 @@ struct mailbox *engine_mailbox(struct engine *engine)
     return &engine->mailbox;
 }
 
-int engine_free(struct engine *engine)
+void engine_free(struct engine *engine)
 {
     pthread_join(engine->thread, NULL);
-    const int result = engine->result;
     engine_discard(engine);
-    return result;
 }

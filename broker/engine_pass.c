@@ -32,16 +32,22 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-void engine_clocks_read(struct engine *engine)
+static void clocks_read(struct engine *engine)
 {
-    engine->store.now_ns = clock_ns(CLOCK_MONOTONIC);
-    engine->store.time_ns = clock_ns(CLOCK_REALTIME);
+    engine->now_ns = clock_ns(CLOCK_MONOTONIC);
+    engine->time_ns = clock_ns(CLOCK_REALTIME);
+    list_each(node, &engine->stores)
+    {
+        struct store *store = &list_entry(node, struct engine_store, stores)->store;
+        store->now_ns = engine->now_ns;
+        store->time_ns = engine->time_ns;
+    }
 }
 
 /* Something was freed: whoever waited for it looks again. */
-static void resources_retry(struct engine *engine)
+static void resources_retry(struct engine_store *served)
 {
-    struct store *store = &engine->store;
+    struct store *store = &served->store;
     struct list stalled;
     store->freed = false;
     list_init(&stalled);
@@ -58,7 +64,7 @@ static void resources_retry(struct engine *engine)
         list_remove(&pending->queue);
         pending->resume(pending);
     }
-    lane_set_unblock(&engine->lanes);
+    lane_set_unblock(&served->lanes);
 }
 
 /* Topics that moved in this pass: who sleeps at their tails, and what they may give up. */
@@ -73,11 +79,11 @@ static void topics_look(struct store *store)
     }
 }
 
-static void counters_update(struct engine *engine)
+static void counters_update(struct engine_store *served)
 {
-    struct store *store = &engine->store;
+    struct store *store = &served->store;
     counter_set(&store->counters, COUNTER_CHUNKS_EVICTED, store->pool.evictions);
-    counter_set(&store->counters, COUNTER_LANES, engine->lanes.count);
+    counter_set(&store->counters, COUNTER_LANES, served->lanes.count);
     counter_set(&store->counters, COUNTER_TOPICS, store->topics.present);
     counter_set(&store->counters, COUNTER_SEGMENTS, store->segments.count);
     counter_set(&store->counters, COUNTER_ARENA_UNITS_FREE,
@@ -85,113 +91,178 @@ static void counters_update(struct engine *engine)
     counters_publish(&store->counters);
 }
 
-static void tick(struct engine *engine)
+static void tick(struct engine_store *served)
 {
-    struct store *store = &engine->store;
-    if (store->now_ns >= engine->tick_ns) {
-        engine->tick_ns = store->now_ns + TICK_NS;
+    struct store *store = &served->store;
+    if (store->now_ns >= served->tick_ns) {
+        served->tick_ns = store->now_ns + TICK_NS;
         segment_set_tick(&store->segments, store->now_ns);
-        lane_set_release_fetched(&engine->lanes);
+        lane_set_release_fetched(&served->lanes);
     }
-    if (store->now_ns >= engine->count_ns) {
-        engine->count_ns = store->now_ns + COUNT_INTERVAL_NS;
-        counters_update(engine);
+    if (store->now_ns >= served->count_ns) {
+        served->count_ns = store->now_ns + COUNT_INTERVAL_NS;
+        counters_update(served);
     }
-    if (store->now_ns >= engine->park_ns) {
-        engine->park_ns = store->now_ns + PARK_INTERVAL_NS;
-        lane_set_park(&engine->lanes,
-                      engine->config.idle == IDLE_SPIN ? PARK_SPIN_NS : PARK_BUSY_NS);
+    if (store->now_ns >= served->park_ns) {
+        served->park_ns = store->now_ns + PARK_INTERVAL_NS;
+        lane_set_park(&served->lanes,
+                      served->engine->idle == IDLE_SPIN ? PARK_SPIN_NS : PARK_BUSY_NS);
     }
 }
 
-static bool room_is_wanted(const struct engine *engine)
+static bool room_is_wanted(const struct engine_store *served)
 {
-    return !list_empty(&engine->lanes.blocked) || !list_empty(&engine->store.starved);
+    return !list_empty(&served->lanes.blocked) || !list_empty(&served->store.starved);
 }
 
 /* Readers ring after an unpin while somebody waits for room; once they have been told so, what is
  * pinned is looked at once more. */
-static void arena_short_tell(struct engine *engine)
+static void arena_short_tell(struct engine_store *served)
 {
-    const bool wanted = room_is_wanted(engine);
-    if (wanted == engine->short_told) {
+    const bool wanted = room_is_wanted(served);
+    if (wanted == served->short_told) {
         return;
     }
-    engine->short_told = wanted;
-    atom_store_relaxed(&engine->setup.directory->arena_short, wanted); /* ordered by [W1] */
+    served->short_told = wanted;
+    atom_store_relaxed(&served->directory->arena_short, wanted); /* ordered by [W1] */
     if (wanted) {
-        wake_fence_engine(engine->lanes.membarrier); /* [W1] */
-        lane_set_release_fetched(&engine->lanes);
-        engine->store.freed = true;
+        wake_fence_engine(served->lanes.membarrier); /* [W1] */
+        lane_set_release_fetched(&served->lanes);
+        served->store.freed = true;
     }
 }
 
-bool engine_pass(struct engine *engine)
+/* When the store wants a pass although nothing happens to it. */
+static uint64_t store_next_ns(const struct engine_store *served)
 {
-    struct store *store = &engine->store;
-    engine_clocks_read(engine);
-    bool done = io_poll(engine->io) > 0;
-    if (mailbox_pending(&engine->mailbox)) {
-        done = engine_mail_take(engine) || done;
-    }
+    const uint64_t flush = flush_next_ns(&served->store);
+    return flush < served->tick_ns ? flush : served->tick_ns;
+}
+
+/* A pass over the store would find nothing: what an engine with many stores saves. */
+static bool store_is_quiet(const struct engine_store *served)
+{
+    const struct store *store = &served->store;
+    return list_empty(&served->lanes.active) && !store->freed && list_empty(&store->moved) &&
+           list_empty(&store->publish) && flush_idle(&store->flush) && !store->flush.wanted &&
+           list_empty(&store->flush.full) &&
+           (list_empty(&store->flush.dirty) || served->config.fsync != FSYNC_EACH) &&
+           store_next_ns(served) > store->now_ns && served->stage == STORE_SERVING;
+}
+
+/* What was published in the lanes, and what that lets begin. */
+static bool store_take(struct engine_store *served)
+{
+    struct store *store = &served->store;
     const bool freed = store->freed;
     if (freed) {
-        resources_retry(engine);
+        resources_retry(served);
     }
-    done = lane_set_take(&engine->lanes) || freed || done;
+    const bool taken = lane_set_take(&served->lanes);
     if (freed) {
         /* Behind the lanes, whose tails were loaded for them: or each would evict the other's. */
         fetch_retry(store);
     }
     flush_tick(store);
+    return taken || freed;
+}
+
+/* Who hears of it. */
+static void store_tell(struct engine_store *served)
+{
+    topics_look(&served->store);
+    lane_set_publish(&served->lanes);
+    arena_short_tell(served);
+    tick(served);
+}
+
+bool engine_pass(struct engine *engine)
+{
+    clocks_read(engine);
+    bool done = io_poll(engine->io) > 0;
+    if (mailbox_pending(&engine->mailbox)) {
+        done = engine_mail_take(engine) || done;
+    }
+    list_each(node, &engine->stores)
+    {
+        struct engine_store *served = list_entry(node, struct engine_store, stores);
+        served->quiet = store_is_quiet(served);
+        if (!served->quiet) {
+            done = store_take(served) || done;
+        }
+    }
     io_kick(engine->io);
-    topics_look(store);
-    lane_set_publish(&engine->lanes);
-    arena_short_tell(engine);
-    tick(engine);
+    list_each(told, &engine->stores)
+    {
+        struct engine_store *served = list_entry(told, struct engine_store, stores);
+        if (!served->quiet) {
+            store_tell(served);
+        }
+    }
     return done;
+}
+
+/* Parks what is idle; true: every lane of every store sleeps. */
+static bool stores_park(struct engine *engine)
+{
+    bool asleep = true;
+    list_each(node, &engine->stores)
+    {
+        struct engine_store *served = list_entry(node, struct engine_store, stores);
+        lane_set_park(&served->lanes, 0);
+        counters_update(served);
+        asleep = asleep && list_empty(&served->lanes.active) && !served->store.freed;
+    }
+    return asleep;
 }
 
 static int64_t sleep_limit_ns(const struct engine *engine)
 {
-    const uint64_t now = engine->store.now_ns;
-    uint64_t next = engine->tick_ns;
-    const uint64_t flush = flush_next_ns(&engine->store);
-    next = flush < next ? flush : next;
-    return next > now ? (int64_t)(next - now) : 0;
+    uint64_t next = UINT64_MAX;
+    list_each(node, &engine->stores)
+    {
+        const uint64_t wanted = store_next_ns(list_entry(node, struct engine_store, stores));
+        next = wanted < next ? wanted : next;
+    }
+    if (next == UINT64_MAX) {
+        return IO_FOREVER;
+    }
+    return next > engine->now_ns ? (int64_t)(next - engine->now_ns) : 0;
 }
 
 static void engine_sleep(struct engine *engine)
 {
-    lane_set_park(&engine->lanes, 0);
-    counters_update(engine);
-    if (!list_empty(&engine->lanes.active) || engine->store.freed) {
-        return;
+    if (stores_park(engine)) {
+        (void)io_wait(engine->io, sleep_limit_ns(engine));
     }
-    (void)io_wait(engine->io, sleep_limit_ns(engine));
 }
 
 /* The kernel ends a durable write in a worker of the core that it was begun on: an engine that polls
  * there keeps that worker from running (p10 of a 4 KiB write: 155 us sleeping, 274 us polling). */
 static bool flush_is_all_there_is(const struct engine *engine)
 {
-    return engine->config.fsync == FSYNC_EACH && engine->config.idle != IDLE_BLOCK &&
-           !flush_idle(&engine->store.flush);
+    bool waiting = false;
+    list_each(node, &engine->stores)
+    {
+        const struct engine_store *served = list_entry(node, struct engine_store, stores);
+        waiting =
+            waiting || (served->config.fsync == FSYNC_EACH && !flush_idle(&served->store.flush));
+    }
+    return waiting && engine->idle != IDLE_BLOCK;
 }
 
 void engine_idle(struct engine *engine)
 {
-    const uint64_t now = engine->store.now_ns;
     if (flush_is_all_there_is(engine)) {
         (void)io_wait(engine->io, FLUSH_WAIT_NS);
         return;
     }
     if (engine->idle_since_ns == 0) {
-        engine->idle_since_ns = now;
+        engine->idle_since_ns = engine->now_ns;
         engine->idle_passes = 0;
     }
     engine->idle_passes++;
-    switch (engine->config.idle) {
+    switch (engine->idle) {
     case IDLE_SPIN:
         if (engine->idle_passes % IDLE_PAUSES == 0) {
             sched_yield();
@@ -201,7 +272,7 @@ void engine_idle(struct engine *engine)
     case IDLE_ADAPTIVE:
         if (engine->idle_passes < IDLE_PAUSES) {
             spin_pause();
-        } else if (now - engine->idle_since_ns < IDLE_YIELD_NS) {
+        } else if (engine->now_ns - engine->idle_since_ns < IDLE_YIELD_NS) {
             sched_yield();
         } else {
             engine_sleep(engine);

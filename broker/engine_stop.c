@@ -1,63 +1,63 @@
-/* Engine: the steps of a stop; see engine_state.h. */
+/* Engine: the steps of a store's stop; see engine_state.h. */
 #include "broker/engine_state.h"
 
 /* A stop does not wait longer for what cannot be taken (an arena that readers hold). */
 #define STOP_DRAIN_NS UINT64_C(10000000000)
 
-void engine_stop_begin(struct engine *engine)
+void engine_store_stop(struct engine_store *store)
 {
-    engine->stage = ENGINE_DRAINING;
-    engine->stop_deadline_ns = engine->store.now_ns + STOP_DRAIN_NS;
-    atom_store_relaxed(&engine->setup.directory->state, BROKER_DRAINING); /* alone */
-    lane_set_stop(&engine->lanes);
+    if (store->stage != STORE_SERVING) {
+        return;
+    }
+    store->stage = STORE_DRAINING;
+    store->stop_deadline_ns = store->store.now_ns + STOP_DRAIN_NS;
+    atom_store_relaxed(&store->directory->state, BROKER_DRAINING); /* alone */
+    lane_set_stop(&store->lanes);
 }
 
 /* Everything that was published before the stop is in the log, or cannot be taken. */
-static bool drained(const struct engine *engine)
+static bool drained(const struct engine_store *store)
 {
-    return lane_set_stopped(&engine->lanes) || engine->store.now_ns >= engine->stop_deadline_ns ||
-           engine->store.fenced != 0;
+    return lane_set_stopped(&store->lanes) || store->store.now_ns >= store->stop_deadline_ns ||
+           store->store.fenced != 0;
 }
 
-static bool synced(const struct engine *engine)
+static bool synced(const struct engine_store *store)
 {
-    const struct flush *flush = &engine->store.flush;
-    return (flush->durable_sync >= engine->stop_sync && flush_idle(flush)) ||
-           engine->store.fenced != 0;
+    const struct flush *flush = &store->store.flush;
+    return (flush->durable_sync >= store->stop_sync && flush_idle(flush)) ||
+           store->store.fenced != 0;
 }
 
 /* The steps of a stop, each after what the one before began has happened. */
-void engine_stop_step(struct engine *engine)
+void engine_store_step(struct engine_store *store)
 {
-    struct store *store = &engine->store;
-    switch (engine->stage) {
-    case ENGINE_SERVING:
-    case ENGINE_ENDED:
+    switch (store->stage) {
+    case STORE_SERVING:
+    case STORE_ENDED:
         return;
-    case ENGINE_DRAINING:
-        if (drained(engine)) {
-            engine->stop_sync = flush_want(store);
-            engine->stage = ENGINE_SYNCING;
+    case STORE_DRAINING:
+        if (drained(store)) {
+            store->stop_sync = flush_want(&store->store);
+            store->stage = STORE_SYNCING;
         }
         return;
-    case ENGINE_SYNCING:
-        if (synced(engine)) {
-            store_record_marks(store, false);
-            engine->stop_sync = flush_want(store);
-            engine->stage = ENGINE_MARKING;
+    case STORE_SYNCING:
+        if (synced(store)) {
+            store_record_marks(&store->store, false);
+            store->stop_sync = flush_want(&store->store);
+            store->stage = STORE_MARKING;
         }
         return;
-    case ENGINE_MARKING:
-        if (synced(engine)) {
-            segment_set_stop(&store->segments);
-            io_unwatch(engine->io, &engine->mail_watch);
-            engine->stage = ENGINE_SETTLING;
+    case STORE_MARKING:
+        if (synced(store)) {
+            segment_set_stop(&store->store.segments);
+            store->stage = STORE_SETTLING;
         }
         return;
-    case ENGINE_SETTLING:
-        if (!engine->mail_watched && io_in_flight(engine->io) == 0 &&
-            !segment_set_busy(&store->segments)) {
-            engine->stage = ENGINE_ENDED;
+    case STORE_SETTLING:
+        if (store_settled(&store->store)) {
+            store->stage = STORE_ENDED;
         }
         return;
     }

@@ -86,6 +86,7 @@ static void fetch_done(struct io_op *io, int result)
     struct store *store = fetch->store;
     struct chunk *chunk = fetch->chunk;
     chunk->holds--;
+    store->loading--;
     if (result == 0) {
         result = chunk->topic == NULL ? -ESTALE : image_verify(fetch);
     }
@@ -133,6 +134,7 @@ static int read_submit(struct store *store, struct chunk *chunk)
     chunk->state = CHUNK_LOADING;
     counter_add(&store->counters, COUNTER_FETCHES, 1);
     chunk->holds++;
+    store->loading++;
     io_submit(store->io, &fetch->io);
     return 0;
 }

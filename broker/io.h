@@ -7,6 +7,8 @@
  *             inside io_poll() or io_wait(), once, never inside io_submit(). Its result is 0 only when
  *             all its bytes were moved, else a negative errno: nothing is "partly written".
  *             io_in_flight() counts operations between io_submit() and done(); watches don't count.
+ *             A file that one object has opened may be used with, and closed by, another one of the
+ *             same implementation, once nothing is in flight on it with the first.
  * Trust:      the kernel. What the disk returns is bytes: who reads them checks them.
  * Not here:   what is written and when (flush, segment.h, superblock.h).
  */
@@ -109,6 +111,9 @@ struct io_ops {
     void (*unwatch)(struct io *io, struct io_watch *watch);
     int (*register_buffers)(struct io *io, const struct iovec *regions, unsigned count);
     int (*register_lock)(struct io *io, struct io_file *lock);
+    /* NULL where there is nothing to undo. */
+    void (*forget_buffers)(struct io *io, const struct iovec *regions, unsigned count);
+    void (*forget_lock)(struct io *io, struct io_file *lock);
 
     int (*dir_make)(struct io *io, struct io_file *dir, const char *name);
     int (*dir_open)(struct io *io, struct io_file *dir, const char *name, struct io_file **out);
@@ -189,8 +194,8 @@ static inline void io_unwatch(struct io *io, struct io_watch *watch)
 }
 
 /*
- * Lets the kernel pin memory that is read and written often; once per object, before io_start() or on
- * the engine's thread. Operations whose buffer lies inside a region use that by themselves.
+ * Lets the kernel pin memory that is read and written often; before io_start() or on the engine's
+ * thread. Operations whose buffer lies inside a region use that by themselves.
  * 0, IO_BUFFERS_UNREGISTERED, or a negative errno.
  */
 static inline int io_register_buffers(struct io *io, const struct iovec *regions, unsigned count)
@@ -198,13 +203,29 @@ static inline int io_register_buffers(struct io *io, const struct iovec *regions
     return io->ops->register_buffers(io, regions, count);
 }
 
+/* Undoes it for the same regions, registered or not; nothing is in flight that uses them. */
+static inline void io_forget_buffers(struct io *io, const struct iovec *regions, unsigned count)
+{
+    if (io->ops->forget_buffers != NULL) {
+        io->ops->forget_buffers(io, regions, count);
+    }
+}
+
 /*
- * Ties a lock taken by io_file_lock() to the object, once, before its first write: when the process
- * is killed the kernel keeps the lock until the last write has landed.
+ * Ties a lock taken by io_file_lock() to the object, before the first write that it protects: when
+ * the process is killed the kernel keeps the lock until the last write has landed.
  */
 static inline int io_register_lock(struct io *io, struct io_file *lock)
 {
     return io->ops->register_lock(io, lock);
+}
+
+/* Undoes it, also of a lock that was not registered; what it protects is not written any more. */
+static inline void io_forget_lock(struct io *io, struct io_file *lock)
+{
+    if (io->ops->forget_lock != NULL) {
+        io->ops->forget_lock(io, lock);
+    }
 }
 
 /* The cold path: blocks, and returns 0 or a negative errno. dir NULL: name is a path as the operator

@@ -12,8 +12,11 @@
 #include "shm/layout.h"
 
 enum {
-    /* The kernel's limits for registered buffers. */
+    /* Pieces of memory that may be registered at a time; of at most REGION_BYTES_MAX each, which is
+     * the kernel's limit. */
     REGIONS_MAX = 1024,
+    /* Locks that may be registered at a time; fewer where RLIMIT_NOFILE is lower. */
+    LOCKS_MAX = 1024,
     /* Completions handled in one poll, so that an engine's loop stays bounded. */
     REAP_MAX = 1024,
 };
@@ -45,8 +48,10 @@ struct uring {
     /* Watches whose request found it full. */
     struct io_watch *watches_first;
     struct io_watch **watches_end;
-    struct iovec *regions; /* registered, sorted as given */
-    unsigned regions_count;
+    struct iovec *regions;  /* REGIONS_MAX as registered, a free one has length 0; NULL: no table */
+    unsigned regions_count; /* those from here on are free */
+    int *locks;             /* descriptors as registered, -1: free; NULL: no table */
+    unsigned locks_count;
 };
 
 static struct uring *uring_of(struct io *io)
@@ -61,6 +66,7 @@ static void uring_close(struct io *io)
         io_uring_queue_exit(&uring->ring);
     }
     free(uring->regions);
+    free(uring->locks);
     free(uring);
 }
 
@@ -376,41 +382,144 @@ static int uring_wait(struct io *io, int64_t timeout_ns)
 
 /* Registration. */
 
+/* Kernels before 5.19 know no table to fill in later: there every region is used unregistered. */
+static int regions_prepare(struct uring *uring)
+{
+    if (uring->regions != NULL) {
+        return 0;
+    }
+    struct iovec *regions = calloc(REGIONS_MAX, sizeof *regions);
+    if (regions == NULL) {
+        return -ENOMEM;
+    }
+    const int result = io_uring_register_buffers_sparse(&uring->ring, REGIONS_MAX);
+    if (result < 0) {
+        free(regions);
+        return IO_BUFFERS_UNREGISTERED;
+    }
+    uring->regions = regions;
+    return 0;
+}
+
+/* Puts a piece into a place of the table; one of length 0 empties it. */
+static int region_put(struct uring *uring, unsigned at, struct iovec piece)
+{
+    const int result = io_uring_register_buffers_update_tag(&uring->ring, at, &piece, NULL, 1);
+    if (result != 1) {
+        return result == -EFAULT ? result : IO_BUFFERS_UNREGISTERED;
+    }
+    uring->regions[at] = piece;
+    if (at >= uring->regions_count) {
+        uring->regions_count = at + 1;
+    }
+    while (uring->regions_count > 0 && uring->regions[uring->regions_count - 1].iov_len == 0) {
+        uring->regions_count--;
+    }
+    return 0;
+}
+
+static int region_add(struct uring *uring, struct iovec piece)
+{
+    unsigned at = 0;
+    while (at < uring->regions_count && uring->regions[at].iov_len != 0) {
+        at++;
+    }
+    return at < REGIONS_MAX ? region_put(uring, at, piece) : IO_BUFFERS_UNREGISTERED;
+}
+
+static void uring_forget_buffers(struct io *io, const struct iovec *regions, unsigned count)
+{
+    struct uring *uring = uring_of(io);
+    for (unsigned at = uring->regions_count; at-- > 0;) {
+        const struct iovec piece = uring->regions[at];
+        for (unsigned i = 0; i < count && piece.iov_len != 0; i++) {
+            const uintptr_t from = (uintptr_t)piece.iov_base - (uintptr_t)regions[i].iov_base;
+            if (layout_inside(from, piece.iov_len, regions[i].iov_len)) {
+                (void)region_put(uring, at, (struct iovec){0});
+                break;
+            }
+        }
+    }
+}
+
 static int uring_register_buffers(struct io *io, const struct iovec *regions, unsigned count)
 {
     struct uring *uring = uring_of(io);
-    ensure(uring->regions == NULL);
-    struct iovec *pieces = calloc(REGIONS_MAX, sizeof *pieces);
-    if (pieces == NULL) {
-        return -ENOMEM;
-    }
-    unsigned pieces_count = 0;
-    for (unsigned i = 0; i < count; i++) {
-        for (size_t from = 0; from < regions[i].iov_len; from += REGION_BYTES_MAX) {
-            if (pieces_count == REGIONS_MAX) {
-                free(pieces);
-                return IO_BUFFERS_UNREGISTERED;
-            }
+    int result = regions_prepare(uring);
+    for (unsigned i = 0; i < count && result == 0; i++) {
+        for (size_t from = 0; from < regions[i].iov_len && result == 0; from += REGION_BYTES_MAX) {
             const size_t rest = regions[i].iov_len - from;
-            pieces[pieces_count++] =
+            result = region_add(
+                uring,
                 (struct iovec){.iov_base = (char *)regions[i].iov_base + from,
-                               .iov_len = rest < REGION_BYTES_MAX ? rest : REGION_BYTES_MAX};
+                               .iov_len = rest < REGION_BYTES_MAX ? rest : REGION_BYTES_MAX});
         }
     }
-    const int result = io_uring_register_buffers(&uring->ring, pieces, pieces_count);
-    if (result < 0) {
-        free(pieces);
-        return result == -EBADF || result == -EFAULT ? result : IO_BUFFERS_UNREGISTERED;
+    if (result != 0) {
+        uring_forget_buffers(io, regions, count);
     }
-    uring->regions = pieces;
-    uring->regions_count = pieces_count;
+    return result;
+}
+
+/* A table without locks, as large as the limit of descriptors allows. */
+static int locks_prepare(struct uring *uring)
+{
+    if (uring->locks != NULL) {
+        return 0;
+    }
+    int *locks = malloc(LOCKS_MAX * sizeof *locks);
+    if (locks == NULL) {
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < LOCKS_MAX; i++) {
+        locks[i] = -1;
+    }
+    int result = -EMFILE;
+    unsigned count = 2 * LOCKS_MAX;
+    while (result == -EMFILE && count > 1) {
+        count /= 2;
+        result = io_uring_register_files(&uring->ring, locks, count);
+    }
+    if (result != 0) {
+        free(locks);
+        return result;
+    }
+    uring->locks = locks;
+    uring->locks_count = count;
+    return 0;
+}
+
+static int lock_put(struct uring *uring, unsigned at, int fd)
+{
+    const int result = io_uring_register_files_update(&uring->ring, at, &fd, 1);
+    if (result != 1) {
+        return result < 0 ? result : -EIO;
+    }
+    uring->locks[at] = fd;
     return 0;
 }
 
 static int uring_register_lock(struct io *io, struct io_file *lock)
 {
-    const int fd = posix_fd(lock);
-    return io_uring_register_files(&uring_of(io)->ring, &fd, 1);
+    struct uring *uring = uring_of(io);
+    const int result = locks_prepare(uring);
+    for (unsigned at = 0; at < uring->locks_count && result == 0; at++) {
+        if (uring->locks[at] == -1) {
+            return lock_put(uring, at, posix_fd(lock));
+        }
+    }
+    return result != 0 ? result : -ENOSPC;
+}
+
+static void uring_forget_lock(struct io *io, struct io_file *lock)
+{
+    struct uring *uring = uring_of(io);
+    for (unsigned at = 0; at < uring->locks_count; at++) {
+        if (uring->locks[at] == posix_fd(lock)) {
+            (void)lock_put(uring, at, -1);
+            return;
+        }
+    }
 }
 
 static const struct io_ops uring_ops = {
@@ -424,6 +533,8 @@ static const struct io_ops uring_ops = {
     .unwatch = uring_unwatch,
     .register_buffers = uring_register_buffers,
     .register_lock = uring_register_lock,
+    .forget_buffers = uring_forget_buffers,
+    .forget_lock = uring_forget_lock,
     .dir_make = posix_dir_make,
     .dir_open = posix_dir_open,
     .dir_list = posix_dir_list,

@@ -18,6 +18,8 @@
 #include "shm/lane.h"
 #include "shm/ledger.h"
 
+struct engine_store;
+
 /* Why a lane is not looked at although it may hold submissions. */
 enum lane_state {
     LANE_PARKED = 0,  /* empty when last seen; its socket wakes it */
@@ -36,9 +38,10 @@ struct client {
     struct mail pins_mail;
     int pins_fd; /* -1 until MAIL_PINS_ATTACH */
     void *session;
+    struct engine_store *store; /* that serves it */
 
     /* Engine. */
-    struct list_node clients; /* in engine.clients */
+    struct list_node clients; /* in lane_set.clients */
     struct list lanes;        /* of struct lane.siblings */
     struct list topic_refs;   /* of struct topic_ref */
     struct list_node readers; /* in engine.readers, once it has pins */

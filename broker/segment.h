@@ -100,6 +100,7 @@ int segment_set_open(struct segment_set *set, const struct store_dir *store,
 /* Nothing of the set is in flight: segment_set_stop(), then wait until segment_set_busy() is false. */
 void segment_set_close(struct segment_set *set);
 void segment_set_stop(struct segment_set *set);
+void segment_set_resume(struct segment_set *set);
 bool segment_set_busy(const struct segment_set *set);
 
 /* Makes one more segment, blocking. For a new store, and for recovery without a free slot. */

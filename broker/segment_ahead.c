@@ -278,6 +278,11 @@ void segment_set_stop(struct segment_set *set)
     set->stopped = true;
 }
 
+void segment_set_resume(struct segment_set *set)
+{
+    set->stopped = false;
+}
+
 bool segment_set_busy(const struct segment_set *set)
 {
     return set->zeroing || set->growing != NULL;

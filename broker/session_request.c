@@ -134,6 +134,7 @@ static enum request_outcome serve_hello(struct session *session,
     set->open_count++;
     counter_add(&set->counters, COUNTER_SESSIONS_OPENED, 1);
     counter_set(&set->counters, COUNTER_SESSIONS, set->open_count);
+    session->client.store = set->store;
     mailbox_post(set->engine, &session->client.attach_mail);
     log_info(set->log, "session.opened", "session=%" PRIu64 " pid=%d uid=%u",
              session->client.session_id, session->client.pid, session->client.uid);

@@ -10,9 +10,10 @@
 #include "shm/ensure.h"
 
 int session_set_init(struct session_set *set, struct control_loop *loop, struct mailbox *engine,
-                     struct run_dir *run_dir, struct log *log)
+                     struct engine_store *store, struct run_dir *run_dir, struct log *log)
 {
-    *set = (struct session_set){.loop = loop, .engine = engine, .run_dir = run_dir, .log = log};
+    *set = (struct session_set){
+        .loop = loop, .engine = engine, .store = store, .run_dir = run_dir, .log = log};
     list_init(&set->greeting);
     list_init(&set->open);
     list_init(&set->closing);
@@ -89,6 +90,9 @@ void session_set_accept(struct session_set *set, int connection, uint64_t now_ns
 
 uint64_t session_set_expire(struct session_set *set, uint64_t now_ns)
 {
+    if (set->loop == NULL) {
+        return UINT64_MAX;
+    }
     list_each(node, &set->greeting)
     {
         struct session *session = list_entry(node, struct session, sessions);
@@ -124,6 +128,9 @@ void session_set_mail(struct session_set *set, const struct mail *mail)
     case MAIL_CLIENT_HOSTILE:
         session_end(session_of(set, client), -EPROTO, client->hostile);
         return;
+    case MAIL_STORE_ATTACH:
+    case MAIL_STORE_CLOSE:
+    case MAIL_STORE_CLOSED:
     case MAIL_CLIENT_ATTACH:
     case MAIL_LANE_ATTACH:
     case MAIL_LANE_CLOSE:
@@ -148,6 +155,9 @@ static void sessions_mute(struct session_set *set, struct list *sessions)
 
 void session_set_mute(struct session_set *set)
 {
+    if (set->loop == NULL) {
+        return;
+    }
     sessions_mute(set, &set->greeting);
     sessions_mute(set, &set->open);
 }

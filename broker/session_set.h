@@ -34,6 +34,7 @@ enum {
 struct session_set {
     struct control_loop *loop;
     struct mailbox *engine; /* of the engine that serves the store */
+    struct engine_store *store;
     struct run_dir *run_dir;
     struct log *log;
     struct lane_table lanes;
@@ -51,7 +52,7 @@ struct session_set {
 
 /* What it is given must outlive it; the run directory has its regions. 0 or -errno. */
 int session_set_init(struct session_set *set, struct control_loop *loop, struct mailbox *engine,
-                     struct run_dir *run_dir, struct log *log);
+                     struct engine_store *store, struct run_dir *run_dir, struct log *log);
 
 /* When no engine refers to any client any more: closes and frees what there is, without a word to
  * anybody: clients see the end of their sockets. Accepts one whose init failed. */
@@ -61,14 +62,14 @@ void session_set_deinit(struct session_set *set);
 void session_set_accept(struct session_set *set, int connection, uint64_t now_ns);
 
 /* Ends connections that have not said HELLO in time. Returns when to call it again, in ns of the
- * same clock; UINT64_MAX: not before the next connection. */
+ * same clock; UINT64_MAX: not before the next connection. Accepts one without init. */
 uint64_t session_set_expire(struct session_set *set, uint64_t now_ns);
 
 /* What an engine says: MAIL_LANE_CLOSED, MAIL_PINS_ATTACHED, MAIL_CLIENT_CLOSED or
  * MAIL_CLIENT_HOSTILE. */
 void session_set_mail(struct session_set *set, const struct mail *mail);
 
-/* The broker is about to stop: hears no client any more, mail still. */
+/* The broker is about to stop: hears no client any more, mail still. Accepts one without init. */
 void session_set_mute(struct session_set *set);
 
 #endif

@@ -55,6 +55,7 @@ struct store {
     struct list starved; /* of struct chunk.starved: wanted, no unit to load them into */
     struct list frees;   /* of struct chunk.frees: trimmed, waiting for the sync of their record */
     bool freed;          /* something that a lane may wait for was freed in this pass */
+    uint32_t loading;    /* chunks being read */
     uint64_t *sizes;     /* of a batch's items: scratch */
     uint64_t sizes_room;
 };
@@ -67,6 +68,15 @@ enum store_outcome { STORE_READY = 0, STORE_WAIT = 1 };
 int store_open(struct store *store, const struct mapping *arena, struct fault *fault);
 /* Accepts a store whose open failed. Nothing may be in flight. */
 void store_close(struct store *store);
+
+/* A store that was opened by another I/O object goes on with this one, the engine's; nothing is in
+ * flight. 0, or -errno: its lock cannot be tied to the object, so nothing may be written. */
+int store_attach(struct store *store, struct io *io, const struct mapping *arena);
+/* The object forgets the store, which has settled and is about to be closed. */
+void store_detach(struct store *store, const struct mapping *arena);
+
+/* Is nothing of it in flight? */
+bool store_settled(const struct store *store);
 
 /* Records cursors and what is durable of each topic: before a clean stop, so that the next start finds
  * every tail without scanning, and every MARK_SYNCS syncs (`periodic`: of the system topic too, so

@@ -27,20 +27,6 @@ static void segments_changed(void *context, int result)
     store->freed = true;
 }
 
-static void buffers_register(struct store *store, const struct mapping *arena)
-{
-    const struct iovec regions[] = {
-        {.iov_base = arena->base, .iov_len = arena->bytes},
-        {.iov_base = flush_region(&store->flush), .iov_len = FLUSH_BLOCKS * FLUSH_COPY_BYTES},
-    };
-    const int outcome = io_register_buffers(store->io, regions, 2);
-    if (outcome != 0) {
-        log_info(store->log, "arena.unregistered",
-                 "reason=\"RLIMIT_MEMLOCK or the kernel forbids it\" effect=\"writes cost a little "
-                 "more\"");
-    }
-}
-
 /* Memory and files, everything up to the point where what is in them is known. */
 static int parts_open(struct store *store, const struct mapping *arena, struct fault *fault)
 {
@@ -58,7 +44,6 @@ static int parts_open(struct store *store, const struct mapping *arena, struct f
         topic_set_init(&store->topics, store->directory) != 0) {
         return fault_set(fault, -ENOMEM, "no memory for the tables of the store");
     }
-    buffers_register(store, arena);
     int error =
         store_dir_open(&store->dir, store->io, config->data_dir, STORE_LOCK_TIMEOUT_NS, fault);
     if (error != 0) {
@@ -314,6 +299,48 @@ int store_open(struct store *store, const struct mapping *arena, struct fault *f
              LOG_QUOTE(store->config->data_dir), store->topics.present, store->segments.count,
              took / 1000000);
     return 0;
+}
+
+/* What is read and written often. */
+static void regions_of(const struct store *store, const struct mapping *arena,
+                       struct iovec regions[2])
+{
+    regions[0] = (struct iovec){.iov_base = arena->base, .iov_len = arena->bytes};
+    regions[1] = (struct iovec){.iov_base = flush_region(&store->flush),
+                                .iov_len = FLUSH_BLOCKS * FLUSH_COPY_BYTES};
+}
+
+int store_attach(struct store *store, struct io *io, const struct mapping *arena)
+{
+    struct iovec regions[2];
+    store->io = io;
+    store->dir.io = io;
+    store->segments.io = io;
+    store->numbers.writer.io = io;
+    segment_set_resume(&store->segments);
+    regions_of(store, arena, regions);
+    if (io_register_buffers(io, regions, 2) != 0) {
+        log_info(
+            store->log, "arena.unregistered",
+            "data=%s reason=\"RLIMIT_MEMLOCK or the kernel forbids it\" effect=\"writes cost a "
+            "little more\"",
+            LOG_QUOTE(store->config->data_dir));
+    }
+    return io_register_lock(io, store->dir.lock);
+}
+
+void store_detach(struct store *store, const struct mapping *arena)
+{
+    struct iovec regions[2];
+    regions_of(store, arena, regions);
+    io_forget_buffers(store->io, regions, 2);
+    io_forget_lock(store->io, store->dir.lock);
+}
+
+bool store_settled(const struct store *store)
+{
+    return flush_idle(&store->flush) && !segment_set_busy(&store->segments) &&
+           !superblock_writer_busy(&store->numbers.writer) && store->loading == 0;
 }
 
 static void mark_append(struct store *store, struct topic *topic)

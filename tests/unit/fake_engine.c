@@ -16,7 +16,6 @@ struct fake_script fake_script;
 struct engine {
     struct fake_engine fake;
     int end_fd; /* eventfd: end by itself */
-    int end_error;
     pthread_t thread;
     struct mail stopped_mail;
 };
@@ -63,6 +62,7 @@ static void lane_detach(struct fake_engine *engine, struct lane *lane)
 static void client_attach(struct fake_engine *engine, struct client *client)
 {
     ensure(!list_linked(&client->clients) && client->pins_fd == -1);
+    ensure(client->store == engine->store);
     list_push_back(&engine->clients, &client->clients);
     engine->client = client;
 }
@@ -95,6 +95,10 @@ void fake_engine_run(struct fake_engine *engine)
         engine->taken[taken.kind]++;
         ensure(!engine->stopped);
         switch (taken.kind) {
+        case MAIL_STORE_ATTACH:
+            ensure(engine->store == NULL);
+            engine->store = taken.subject;
+            break;
         case MAIL_CLIENT_ATTACH:
             client_attach(engine, taken.subject);
             break;
@@ -117,6 +121,8 @@ void fake_engine_run(struct fake_engine *engine)
         case MAIL_STOP:
             engine->stopped = true;
             break;
+        case MAIL_STORE_CLOSE:
+        case MAIL_STORE_CLOSED:
         case MAIL_LANE_CLOSED:
         case MAIL_PINS_ATTACHED:
         case MAIL_CLIENT_CLOSED:
@@ -137,6 +143,11 @@ static void *engine_main(void *argument)
         ensure(poll(ends, 2, -1) > 0);
         fake_engine_run(&engine->fake);
     }
+    if (engine->fake.store != NULL) {
+        struct engine_store *store = engine->fake.store;
+        store->result = engine->fake.end_error;
+        answer(&engine->fake, &store->closed_mail, MAIL_STORE_CLOSED, store);
+    }
     answer(&engine->fake, &engine->stopped_mail, MAIL_ENGINE_STOPPED, engine);
     return NULL;
 }
@@ -150,7 +161,7 @@ int engine_start(struct engine **out, const struct engine_setup *setup, struct f
     ensure(engine != NULL);
     fake_engine_init(&engine->fake, setup->control);
     engine->end_fd = eventfd(0, EFD_CLOEXEC);
-    engine->end_error = fake_script.end_error;
+    engine->fake.end_error = fake_script.end_error;
     ensure(engine->end_fd >= 0);
     ensure(pthread_create(&engine->thread, NULL, engine_main, engine) == 0);
     started_last = engine;
@@ -169,12 +180,31 @@ struct mailbox *engine_mailbox(struct engine *engine)
     return &engine->fake.mailbox;
 }
 
-int engine_free(struct engine *engine)
+void engine_free(struct engine *engine)
 {
-    const int error = engine->end_error;
     pthread_join(engine->thread, NULL);
     fake_engine_deinit(&engine->fake);
     close(engine->end_fd);
     free(engine);
-    return error;
+}
+
+int engine_store_open(struct engine_store **store, const struct engine_store_setup *setup,
+                      struct fault *fault)
+{
+    if (fake_script.open_error != 0) {
+        return fault_set(fault, fake_script.open_error, "the fake store does not open");
+    }
+    struct engine_store *made = calloc(1, sizeof *made);
+    ensure(made != NULL);
+    made->config = *setup->config;
+    made->directory = setup->directory;
+    made->attach_mail = (struct mail){.kind = MAIL_STORE_ATTACH, .subject = made};
+    made->close_mail = (struct mail){.kind = MAIL_STORE_CLOSE, .subject = made};
+    *store = made;
+    return 0;
+}
+
+void engine_store_free(struct engine_store *store)
+{
+    free(store);
 }

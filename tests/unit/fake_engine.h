@@ -1,7 +1,8 @@
 /*
  * Fake engine: answers the control thread's mail as an engine must, and looks into nothing else.
  * Runs on:    fake_engine_run() on the test's thread; between engine_start() and engine_free(), which
- *             this module provides in place of broker/engine.h's, on a thread of its own.
+ *             this module provides in place of broker/engine.h's, on a thread of its own. Stores,
+ *             in place of broker/engine_store.h's, hold nothing.
  * Invariants: it holds the control thread to mail.h: a lane belongs to an attached client, nothing is
  *             attached or closed twice, nothing follows a client's end.
  * Not here:   submissions, stores.
@@ -10,6 +11,7 @@
 #define TUSK_TESTS_UNIT_FAKE_ENGINE_H
 
 #include "broker/engine.h"
+#include "broker/engine_store.h"
 #include "broker/lane.h"
 
 enum { FAKE_MAIL_KINDS = MAIL_ENGINE_STOPPED + 1 };
@@ -22,7 +24,9 @@ struct fake_engine {
     unsigned lanes;                  /* attached */
     struct client *client;           /* attached last */
     struct lane *lane;               /* attached last */
+    struct engine_store *store;      /* attached; NULL: all clients are to be without one */
     bool stopped;
+    int end_error; /* that fenced the store */
 };
 
 void fake_engine_init(struct fake_engine *engine, struct mailbox *control);
@@ -34,7 +38,8 @@ void fake_engine_run(struct fake_engine *engine);
 /* What engines started from now on do. */
 struct fake_script {
     int start_error; /* engine_start() fails with it */
-    int end_error;   /* engine_free() returns it */
+    int open_error;  /* engine_store_open() fails with it */
+    int end_error;   /* a store has been fenced by it when it is closed */
 };
 extern struct fake_script fake_script;
 

@@ -66,7 +66,7 @@ void stage_begin(void)
     mailbox_source.added = false;
     cr_assert_eq(control_loop_add(&loop, &mailbox_source, mailbox_fd(&mailbox)), 0);
     fake_engine_init(&engine, &mailbox);
-    cr_assert_eq(session_set_init(&set, &loop, &engine.mailbox, &run_dir, &broker_log), 0);
+    cr_assert_eq(session_set_init(&set, &loop, &engine.mailbox, NULL, &run_dir, &broker_log), 0);
     stage_now_ns = 1;
 }
 
