@@ -140,6 +140,37 @@ Test(io, registered_memory_works_like_any_other)
     io_file_close(io, file);
 }
 
+Test(io, regions_come_and_go_while_others_stay)
+{
+    enum { BYTES = 1 << 20, COUNT = 5 };
+    char *shared[COUNT];
+    struct iovec regions[COUNT];
+    struct io_file *file = open_new(IO_OPEN_DIRECT);
+    for (int i = 0; i < COUNT; i++) {
+        shared[i] = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        cr_assert_neq(shared[i], MAP_FAILED);
+        regions[i] = (struct iovec){.iov_base = shared[i], .iov_len = BYTES};
+    }
+    cr_assert_eq(io_register_buffers(io, regions, 2), 0);
+    cr_assert_eq(io_register_buffers(io, regions + 2, 1), 0);
+    io_forget_buffers(io, regions + 1, 1);
+    cr_assert_eq(munmap(shared[1], BYTES), 0);
+    write_and_read_back(file, shared[0]);
+    write_and_read_back(file, shared[2]);
+    /* Where the forgotten one was, another one may lie now. */
+    char *again = mmap(shared[1], BYTES, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    cr_assert_eq(again, shared[1]);
+    write_and_read_back(file, again);
+    cr_assert_eq(io_register_buffers(io, regions + 3, 2), 0);
+    for (int i = 0; i < COUNT; i++) {
+        write_and_read_back(file, shared[i]);
+    }
+    io_forget_buffers(io, regions, COUNT);
+    write_and_read_back(file, shared[4]);
+    io_file_close(io, file);
+}
+
 Test(io, memory_that_may_not_be_locked_is_used_unregistered)
 {
     /* Root is exempt from RLIMIT_MEMLOCK. */
@@ -403,4 +434,30 @@ Test(io, a_lock_is_one_holder_s_and_is_waited_for_until_the_deadline)
     io_file_close(io, holder);
     cr_assert_eq(io_file_lock(io, other, 10000000), -EBUSY);
     io_file_close(io, other);
+}
+
+Test(io, locks_come_and_go_while_others_stay)
+{
+    enum { COUNT = 3 };
+    struct io_file *holders[COUNT];
+    struct io_file *others[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "lock-%d", i);
+        cr_assert_eq(io_file_open(io, dir, name, IO_OPEN_CREATE, &holders[i]), 0);
+        cr_assert_eq(io_file_open(io, dir, name, 0, &others[i]), 0);
+        cr_assert_eq(io_file_lock(io, holders[i], 0), 0);
+        cr_assert_eq(io_register_lock(io, holders[i]), 0);
+    }
+    io_forget_lock(io, holders[1]);
+    for (int i = 0; i < COUNT; i++) {
+        io_file_close(io, holders[i]);
+    }
+    cr_expect_eq(io_file_lock(io, others[0], 10000000), -EBUSY);
+    cr_expect_eq(io_file_lock(io, others[1], INT64_C(5000000000)), 0);
+    cr_expect_eq(io_file_lock(io, others[2], 10000000), -EBUSY);
+    cr_expect_eq(io_register_lock(io, others[1]), 0);
+    for (int i = 0; i < COUNT; i++) {
+        io_file_close(io, others[i]);
+    }
 }
