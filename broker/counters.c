@@ -24,6 +24,7 @@ const struct counter_spec counter_table[COUNTER_COUNT] = {
                                 "chunks found damaged when they were read back", COUNTER_OF_ENGINE},
     [COUNTER_CHUNKS_EVICTED] = {"chunks_evicted_total",
                                 "chunks taken out of the arena to make room", COUNTER_OF_ENGINE},
+    [COUNTER_SNAPSHOTS] = {"snapshots_total", "Snapshots of the system topic.", COUNTER_OF_ENGINE},
     [COUNTER_CHUNKS_TRIMMED] = {"chunks_trimmed_total",
                                 "chunks given up because nobody needs them any more",
                                 COUNTER_OF_ENGINE},

@@ -163,6 +163,7 @@ static bool store_take(struct engine_store *served)
         /* Behind the lanes, whose tails were loaded for them: or each would evict the other's. */
         fetch_retry(store);
     }
+    done = snapshot_step(store) || done;
     flush_tick(store);
     return taken || freed;
 }

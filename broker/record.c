@@ -80,6 +80,24 @@ static void walk_text(struct walk *walk, struct record_text *text, size_t size_m
     }
 }
 
+static void walk_items(struct walk *walk, struct record_items *items, size_t item_bytes)
+{
+    uint64_t count = items->count;
+    walk_number(walk, &count, sizeof items->count);
+    if (count > RECORD_ITEMS_MAX) {
+        walk->broken = true;
+    }
+    uint8_t *field = walk_take(walk, (size_t)count * item_bytes);
+    if (field == NULL) {
+        return;
+    }
+    if (walk->decoding) {
+        *items = (struct record_items){.bytes = field, .count = (uint16_t)count};
+    } else if (count != 0) {
+        memcpy(field, items->bytes, (size_t)count * item_bytes);
+    }
+}
+
 static void walk_place(struct walk *walk, struct record_place *place)
 {
     walk_u64(walk, &place->position);
@@ -102,6 +120,76 @@ static void walk_verdict(struct walk *walk, struct record_verdict *verdict)
     walk_place(walk, &verdict->durable);
     walk_u64(walk, &verdict->void_from);
     walk_u32(walk, &verdict->salt_floor);
+}
+
+static void walk_topic(struct walk *walk, struct record_topic *topic)
+{
+    walk_u64(walk, &topic->created_ns);
+    walk_text(walk, &topic->name, TOPIC_NAME_BYTES_MAX);
+    walk_text(walk, &topic->retention, RECORD_TEXT_BYTES_MAX);
+    walk_u64(walk, &topic->as_of);
+    walk_place(walk, &topic->first);
+    walk_place(walk, &topic->durable);
+    walk_u64(walk, &topic->last_time_ns);
+    walk_u64(walk, &topic->floor_position);
+    walk_u32(walk, &topic->floor_salt);
+}
+
+/* Items have a fixed size, so each is a walk of its own. */
+
+static void walk_mark_item(struct walk *walk, struct record_mark_item *item)
+{
+    walk_u64(walk, &item->topic_id);
+    walk_place(walk, &item->durable);
+    walk_u64(walk, &item->time_ns);
+}
+
+static void walk_chunk(struct walk *walk, struct record_chunk *chunk)
+{
+    walk_u64(walk, &chunk->generation);
+    walk_u64(walk, &chunk->base_seq);
+    walk_u64(walk, &chunk->base_time_ns);
+    walk_u32(walk, &chunk->slot);
+}
+
+static struct walk item_walk(const uint8_t *bytes, uint32_t i, size_t item_bytes, bool decoding)
+{
+    union {
+        const uint8_t *from;
+        uint8_t *bytes;
+    } either = {.from = bytes};
+    return (struct walk){
+        .bytes = either.bytes + i * item_bytes, .size = item_bytes, .decoding = decoding};
+}
+
+void record_mark_item_put(uint8_t *bytes, uint32_t i, const struct record_mark_item *item)
+{
+    struct record_mark_item copy = *item;
+    struct walk walk = item_walk(bytes, i, RECORD_MARK_ITEM_BYTES, false);
+    walk_mark_item(&walk, &copy);
+}
+
+struct record_mark_item record_mark_item_get(const struct record_items *items, uint32_t i)
+{
+    struct record_mark_item item;
+    struct walk walk = item_walk(items->bytes, i, RECORD_MARK_ITEM_BYTES, true);
+    walk_mark_item(&walk, &item);
+    return item;
+}
+
+void record_chunk_put(uint8_t *bytes, uint32_t i, const struct record_chunk *chunk)
+{
+    struct record_chunk copy = *chunk;
+    struct walk walk = item_walk(bytes, i, RECORD_CHUNK_ITEM_BYTES, false);
+    walk_chunk(&walk, &copy);
+}
+
+struct record_chunk record_chunk_get(const struct record_items *items, uint32_t i)
+{
+    struct record_chunk chunk;
+    struct walk walk = item_walk(items->bytes, i, RECORD_CHUNK_ITEM_BYTES, true);
+    walk_chunk(&walk, &chunk);
+    return chunk;
 }
 
 /* False: the kind is unknown. */
@@ -137,6 +225,16 @@ static bool walk_body(struct walk *walk, struct record *record)
         return true;
     case RECORD_VERDICT:
         walk_verdict(walk, &record->verdict);
+        return true;
+    case RECORD_MARKS:
+        walk_items(walk, &record->marks, RECORD_MARK_ITEM_BYTES);
+        return true;
+    case RECORD_TOPIC:
+        walk_topic(walk, &record->topic);
+        return true;
+    case RECORD_CHUNKS:
+        walk_u64(walk, &record->chunks.chunk_no);
+        walk_items(walk, &record->chunks.items, RECORD_CHUNK_ITEM_BYTES);
         return true;
     default:
         return false;

@@ -20,7 +20,12 @@ enum {
     RECORD_VALUE_BYTES_MAX = 1024,
     /* No record is longer: the fixed part, and the longest two texts. */
     RECORD_BYTES_MAX = 128 + RECORD_TEXT_BYTES_MAX + RECORD_VALUE_BYTES_MAX,
+    /* Items of one record with many. */
+    RECORD_ITEMS_MAX = 40,
+    RECORD_MARK_ITEM_BYTES = 32,
+    RECORD_CHUNK_ITEM_BYTES = 28,
 };
+_Static_assert(RECORD_ITEMS_MAX *RECORD_MARK_ITEM_BYTES + 12 <= RECORD_BYTES_MAX, "they fit");
 
 /* For record_verdict.void_from: no assignment is void. */
 #define RECORD_NOTHING_VOID UINT64_MAX
@@ -35,6 +40,9 @@ enum record_kind {
     RECORD_CURSOR = 6,
     RECORD_MARK = 7,
     RECORD_VERDICT = 8,
+    RECORD_MARKS = 9,
+    RECORD_TOPIC = 10,  /* in snapshots */
+    RECORD_CHUNKS = 11, /* in snapshots */
 };
 
 /* Bytes that belong to somebody else: the caller's when encoding, the decoded record's after. */
@@ -86,6 +94,45 @@ struct record_mark {
     struct record_place durable;
 };
 
+/* Items in bytes that belong to somebody else, as a text's do. */
+struct record_items {
+    const uint8_t *bytes;
+    uint16_t count;
+};
+
+/* What is durable of many topics: items of struct record_mark_item. */
+struct record_mark_item {
+    uint64_t topic_id;
+    struct record_place durable;
+    uint64_t time_ns; /* no entry below is newer */
+};
+
+/* All that holds of a topic but for its chunks, its options and its cursor, which follow. */
+struct record_topic {
+    uint64_t created_ns;
+    struct record_text name;
+    struct record_text retention;
+    uint64_t as_of; /* position in the system topic: what is recorded below is in this */
+    struct record_place first;
+    struct record_place durable;
+    uint64_t last_time_ns;
+    uint64_t floor_position; /* as of a verdict's tail and salt_floor */
+    uint32_t floor_salt;
+};
+
+/* Consecutive chunks of a topic and their slots: items of struct record_chunk. */
+struct record_chunk {
+    uint64_t generation;
+    uint64_t base_seq; /* a lower bound */
+    uint64_t base_time_ns;
+    uint32_t slot;
+};
+
+struct record_chunks {
+    uint64_t chunk_no; /* of the first one */
+    struct record_items items;
+};
+
 /* What lay behind `tail` never was: no frame from there on counts unless its salt is salt_floor or
  * higher, and chunks from void_from on have no slots. */
 struct record_verdict {
@@ -106,14 +153,24 @@ struct record {
         struct record_cursor cursor;
         struct record_mark mark;
         struct record_verdict verdict;
+        struct record_items marks;
+        struct record_topic topic;
+        struct record_chunks chunks;
     };
 };
 
-/* Writes a record and returns its size, at most RECORD_BYTES_MAX. Texts within their bounds. */
+/* Item i of the bytes, in and out. */
+void record_mark_item_put(uint8_t *bytes, uint32_t i, const struct record_mark_item *item);
+struct record_mark_item record_mark_item_get(const struct record_items *items, uint32_t i);
+void record_chunk_put(uint8_t *bytes, uint32_t i, const struct record_chunk *chunk);
+struct record_chunk record_chunk_get(const struct record_items *items, uint32_t i);
+
+/* Writes a record and returns its size, at most RECORD_BYTES_MAX. Texts and items within their
+ * bounds. */
 size_t record_encode(const struct record *record, uint8_t bytes[RECORD_BYTES_MAX]);
 
 /*
- * Reads a record whose texts then point into `bytes`. -EBADMSG: it is none; -EPROTO: its kind or
+ * Reads a record whose texts and items then point into `bytes`. -EBADMSG: it is none; -EPROTO: its kind or
  * version is unknown, so a newer Tusk wrote it.
  */
 int record_decode(struct record *record, const void *bytes, size_t size);

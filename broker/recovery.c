@@ -9,6 +9,7 @@
 #include "broker/fault.h"
 #include "broker/recovery_replay.h"
 #include "broker/recovery_scan.h"
+#include "broker/recovery_snapshot.h"
 #include "broker/segment.h"
 #include "broker/store_dir.h"
 #include "shm/cleanup.h"
@@ -87,7 +88,8 @@ static int replay_frame(void *context, const struct frame_view *frame)
     struct record record;
     int result = record_decode(&record, replay->bytes, replay->size);
     if (result == 0) {
-        result = replay_apply(replay->scan->recovery, &record, replay->scan->chunk_bytes);
+        result = replay_apply(replay->scan->recovery, &record, frame->position,
+                              replay->scan->chunk_bytes);
     }
     return result == 0 ? 0 : replay_refuse(replay, frame, result);
 }
@@ -138,6 +140,10 @@ static int system_topic_replay(struct recovery_scan *scan, const struct superblo
         return recovery_refuse(scan, system, system->tail.position,
                                "records below the place that the last start verified are missing");
     }
+    if (result == 0 && system->tail.position < superblock->snapshot.until) {
+        return recovery_refuse(scan, system, system->tail.position,
+                               "records below the place that the snapshot reaches are missing");
+    }
     return result;
 }
 
@@ -168,6 +174,9 @@ static int mark_slots(const struct recovery_scan *scan, struct segment_set *segm
     const struct recovery *recovery = scan->recovery;
     const char *system_name = "(the system topic)";
     int result = mark_topic(scan, segments, &recovery->system, system_name);
+    if (result == 0) {
+        result = mark_topic(scan, segments, &recovery->snapshot, "(its snapshot)");
+    }
     if (result == 0 && recovery->system_next_slot != SLOT_NONE) {
         const uint64_t next_chunk =
             recovery->system.chunks[recovery->system.chunks_count - 1].chunk_no + 1;
@@ -182,7 +191,10 @@ static int mark_slots(const struct recovery_scan *scan, struct segment_set *segm
 static int recover(struct recovery_scan *scan, const struct superblock *superblock)
 {
     struct recovery *recovery = scan->recovery;
-    int result = system_topic_replay(scan, superblock);
+    int result = recovery_snapshot_apply(scan, superblock);
+    if (result == 0) {
+        result = system_topic_replay(scan, superblock);
+    }
     if (result == 0) {
         result = replay_finish(recovery, scan->segments, scan->fault);
     }
@@ -256,6 +268,7 @@ void recovery_free(struct recovery *recovery)
         recovered_topic_free(&recovery->topics[i]);
     }
     recovered_topic_free(&recovery->system);
+    recovered_topic_free(&recovery->snapshot);
     free(recovery->topics);
     free(recovery->buckets);
     *recovery = (struct recovery){0};

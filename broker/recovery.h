@@ -1,7 +1,7 @@
 /*
  * Recovery: what a store holds, found out from its files before anything is served.
  * Runs on:    the thread that starts the broker, once, blocking.
- * Invariants: the system topic is replayed from the superblock's place on; then each topic's log is
+ * Invariants: the snapshot is applied and the system topic replayed from the superblock's place on; then each topic's log is
  *             walked from the highest position recorded as durable to its first invalid frame, its
  *             tail. Everything below the tails is durable and was verified from there on. Slots of all
  *             chunks that are left are marked in the segment set, no others.
@@ -78,7 +78,8 @@ struct recovered_topic {
     uint64_t void_from;
 
     /* While recovery runs. */
-    bool created; /* its TOPIC_CREATE was seen */
+    uint64_t as_of; /* records below this position of the system topic are in the snapshot's */
+    bool created;   /* its TOPIC_CREATE was seen */
     bool deleted;
     struct salt_floor *floors;
     uint32_t floors_count;
@@ -96,6 +97,9 @@ struct recovery {
     /* What the header of its last chunk names as successor; SLOT_NONE: that chunk has no header yet. */
     uint32_t system_next_slot;
     uint64_t system_next_generation;
+
+    /* The chunks of the snapshot that the superblock names. */
+    struct recovered_topic snapshot;
 
     /* The number of the first sync of this start, low bits: that of the last one found, once more.
      * Torn ends that a verdict is still to settle were in flight with it, and stay so until the sync

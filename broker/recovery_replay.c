@@ -73,7 +73,9 @@ static void *grown(void *array, uint32_t count, uint32_t *max, size_t item_bytes
 
 int recovered_chunk_put(struct recovered_topic *topic, const struct recovered_chunk *chunk)
 {
-    const uint32_t index = chunk_index(topic, chunk->chunk_no);
+    const bool behind = topic->chunks_count == 0 ||
+                        topic->chunks[topic->chunks_count - 1].chunk_no < chunk->chunk_no;
+    const uint32_t index = behind ? topic->chunks_count : chunk_index(topic, chunk->chunk_no);
     if (index == topic->chunks_count || topic->chunks[index].chunk_no != chunk->chunk_no) {
         struct recovered_chunk *chunks =
             grown(topic->chunks, topic->chunks_count, &topic->chunks_max, sizeof *chunks);
@@ -208,6 +210,20 @@ static int durable_raise(struct recovered_topic *topic, const struct record_plac
     return 0;
 }
 
+static void time_raise(struct recovered_topic *topic, uint64_t time_ns)
+{
+    if (time_ns > topic->last_time_ns) {
+        topic->last_time_ns = time_ns;
+    }
+}
+
+static void generation_raise(struct recovery *recovery, uint64_t generation)
+{
+    if (generation >= recovery->next_generation) {
+        recovery->next_generation = generation + 1;
+    }
+}
+
 static int text_set(char **to, struct record_text text)
 {
     if (memchr(text.size == 0 ? "" : text.bytes, '\0', text.size) != NULL) {
@@ -257,12 +273,8 @@ static int apply_assign(struct recovery *recovery, struct recovered_topic *topic
         .base_time_ns = assign->base_time_ns,
         .slot = assign->slot,
     };
-    if (assign->generation >= recovery->next_generation) {
-        recovery->next_generation = assign->generation + 1;
-    }
-    if (assign->base_time_ns > topic->last_time_ns) {
-        topic->last_time_ns = assign->base_time_ns;
-    }
+    generation_raise(recovery, assign->generation);
+    time_raise(topic, assign->base_time_ns);
     const int result = durable_raise(topic, &assign->durable, chunk_bytes);
     return result == 0 ? recovered_chunk_put(topic, &chunk) : result;
 }
@@ -329,8 +341,35 @@ static int apply_option(struct recovered_topic *topic, const struct record_topic
                                                : -EPROTO;
 }
 
-int replay_apply(struct recovery *recovery, const struct record *record, uint64_t chunk_bytes)
+/* What is durable of topics. Those that were deleted since are not in a snapshot. */
+static int apply_marks(struct recovery *recovery, const struct record_items *marks,
+                       uint64_t position, uint64_t chunk_bytes)
 {
+    for (uint32_t i = 0; i < marks->count; i++) {
+        const struct record_mark_item item = record_mark_item_get(marks, i);
+        struct recovered_topic *topic =
+            item.topic_id == 0 ? NULL : topic_of(recovery, item.topic_id, chunk_bytes);
+        if (topic == NULL) {
+            return item.topic_id == 0 ? -EBADMSG : -ENOMEM;
+        }
+        if (topic->deleted || position < topic->as_of) {
+            continue;
+        }
+        time_raise(topic, item.time_ns);
+        const int result = durable_raise(topic, &item.durable, chunk_bytes);
+        if (result != 0) {
+            return result;
+        }
+    }
+    return 0;
+}
+
+int replay_apply(struct recovery *recovery, const struct record *record, uint64_t position,
+                 uint64_t chunk_bytes)
+{
+    if (record->kind == RECORD_MARKS) {
+        return apply_marks(recovery, &record->marks, position, chunk_bytes);
+    }
     if (record->topic_id == 0) {
         /* The system topic has nothing of this but marks, which its own replay makes superfluous. */
         return record->kind == RECORD_MARK ? 0 : -EBADMSG;
@@ -339,7 +378,7 @@ int replay_apply(struct recovery *recovery, const struct record *record, uint64_
     if (topic == NULL) {
         return -ENOMEM;
     }
-    if (topic->deleted) {
+    if (topic->deleted || position < topic->as_of) {
         return 0;
     }
     switch (record->kind) {
@@ -360,6 +399,95 @@ int replay_apply(struct recovery *recovery, const struct record *record, uint64_
         return durable_raise(topic, &record->mark.durable, chunk_bytes);
     case RECORD_VERDICT:
         return apply_verdict(topic, &record->verdict, chunk_bytes);
+    case RECORD_MARKS:
+    case RECORD_TOPIC:
+    case RECORD_CHUNKS:
+        break;
+    }
+    return -EBADMSG;
+}
+
+/* The snapshot. */
+
+static int apply_topic(struct recovered_topic *topic, const struct record_topic *from,
+                       uint64_t chunk_bytes)
+{
+    if (topic->created || from->name.size == 0 || !place_valid(&from->first, chunk_bytes) ||
+        !place_valid(&from->durable, chunk_bytes)) {
+        return -EBADMSG;
+    }
+    topic->created = true;
+    topic->created_ns = from->created_ns;
+    topic->as_of = from->as_of;
+    topic->first = from->first;
+    topic->first_chunk = chunk_number(from->first.position, chunk_bytes);
+    topic->durable = from->durable;
+    topic->last_time_ns = from->last_time_ns;
+    int result = text_set(&topic->name, from->name);
+    if (result == 0) {
+        result = text_set(&topic->retention, from->retention);
+    }
+    return result == 0 ? salt_floor_add(topic, from->floor_position, from->floor_salt) : result;
+}
+
+static int apply_chunks(struct recovery *recovery, struct recovered_topic *topic,
+                        const struct record_chunks *chunks, uint64_t chunk_bytes)
+{
+    if (chunks->chunk_no > chunk_number(INT64_MAX, chunk_bytes) - RECORD_ITEMS_MAX) {
+        return -EBADMSG;
+    }
+    for (uint32_t i = 0; i < chunks->items.count; i++) {
+        const struct record_chunk item = record_chunk_get(&chunks->items, i);
+        const struct recovered_chunk chunk = {
+            .chunk_no = chunks->chunk_no + i,
+            .generation = item.generation,
+            .base_seq = item.base_seq,
+            .base_time_ns = item.base_time_ns,
+            .slot = item.slot,
+        };
+        if (topic->chunks_count > 0 &&
+            topic->chunks[topic->chunks_count - 1].chunk_no >= chunk.chunk_no) {
+            return -EBADMSG;
+        }
+        generation_raise(recovery, chunk.generation);
+        const int result = recovered_chunk_put(topic, &chunk);
+        if (result != 0) {
+            return result;
+        }
+    }
+    return 0;
+}
+
+int replay_apply_snapshot(struct recovery *recovery, const struct record *record,
+                          uint64_t chunk_bytes)
+{
+    struct recovered_topic *topic =
+        record->topic_id == 0 ? NULL : topic_of(recovery, record->topic_id, chunk_bytes);
+    if (topic == NULL) {
+        return record->topic_id == 0 ? -EBADMSG : -ENOMEM;
+    }
+    if (record->kind == RECORD_TOPIC) {
+        return apply_topic(topic, &record->topic, chunk_bytes);
+    }
+    if (!topic->created) {
+        return -EBADMSG;
+    }
+    switch (record->kind) {
+    case RECORD_CHUNKS:
+        return apply_chunks(recovery, topic, &record->chunks, chunk_bytes);
+    case RECORD_TOPIC_OPTION:
+        return apply_option(topic, &record->topic_option);
+    case RECORD_CURSOR:
+        return apply_cursor(topic, &record->cursor, chunk_bytes);
+    case RECORD_TOPIC:
+    case RECORD_TOPIC_CREATE:
+    case RECORD_TOPIC_DELETE:
+    case RECORD_ASSIGN:
+    case RECORD_TRIM:
+    case RECORD_MARK:
+    case RECORD_MARKS:
+    case RECORD_VERDICT:
+        break;
     }
     return -EBADMSG;
 }

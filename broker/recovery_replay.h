@@ -36,8 +36,14 @@ void recovered_chunks_trim(struct recovered_topic *topic);
 /* Later floors take the place of earlier ones at or behind them. 0 or -ENOMEM. */
 int salt_floor_add(struct recovered_topic *topic, uint64_t position, uint32_t salt);
 
-/* Applies one record. -EBADMSG: it contradicts itself or what was before; -ENOMEM. */
-int replay_apply(struct recovery *recovery, const struct record *record, uint64_t chunk_bytes);
+/* Applies one record of the system topic that ends with the frame at `position`. -EBADMSG: it
+ * contradicts itself or what was before; -ENOMEM. */
+int replay_apply(struct recovery *recovery, const struct record *record, uint64_t position,
+                 uint64_t chunk_bytes);
+
+/* Applies one record of the snapshot, before any of the system topic. */
+int replay_apply_snapshot(struct recovery *recovery, const struct record *record,
+                          uint64_t chunk_bytes);
 
 /* After the last record: drops what was deleted, trimmed and superseded. */
 int replay_finish(struct recovery *recovery, const struct segment_set *segments,

@@ -9,6 +9,7 @@
 #include "broker/fault.h"
 #include "broker/recovery_replay.h"
 #include "broker/segment.h"
+#include "broker/snapshot.h"
 
 /* What a device writes whole. */
 enum { SECTOR_BYTES = 512 };
@@ -21,7 +22,9 @@ static bool is_system(const struct recovered_topic *topic)
 int recovery_refuse(struct recovery_scan *scan, const struct recovered_topic *topic,
                     uint64_t position, const char *what)
 {
-    const char *name = is_system(topic) ? "(the system topic)" : topic->name;
+    const char *name = is_system(topic)                 ? "(the system topic)"
+                       : topic->id == SNAPSHOT_TOPIC_ID ? "(its snapshot)"
+                                                        : topic->name;
     const uint64_t chunk_no = chunk_number(position, scan->chunk_bytes);
     const struct recovered_chunk *chunk = recovered_chunk_find(topic, chunk_no);
     if (chunk == NULL) {

@@ -263,6 +263,9 @@ int store_topic_create(struct store *store, struct topic *topic)
         return outcome;
     }
     topic->id = store->numbers.next_topic_id++;
+    topic->created_ns = store->time_ns;
+    topic->floor =
+        (struct salt_floor){.position = topic->tail_position, .salt = store->numbers.salt};
     const struct record record = {
         .kind = RECORD_TOPIC_CREATE,
         .topic_id = topic->id,

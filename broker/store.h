@@ -21,6 +21,7 @@
 #include "broker/log.h"
 #include "broker/numbers.h"
 #include "broker/segment.h"
+#include "broker/snapshot.h"
 #include "broker/store_dir.h"
 #include "broker/superblock.h"
 #include "broker/topic_set.h"
@@ -38,6 +39,7 @@ struct store {
     struct superblock superblock;
     struct segment_set segments;
     struct flush flush;
+    struct snapshot snapshot;
 
     uint64_t chunk_bytes;
     struct numbers numbers;

@@ -113,6 +113,10 @@ static int topic_build(struct store *store, struct topic *topic, const struct re
     topic->first_position = from->first.position;
     topic->first_seq = from->first.seq;
     topic->last_time_ns = from->last_time_ns;
+    topic->created_ns = from->created_ns;
+    /* Whatever is appended from here on has this start's salt. */
+    topic->floor =
+        (struct salt_floor){.position = from->tail.position, .salt = store->numbers.salt};
     if (from->cursor_exists) {
         topic->cursor.exists = true;
         topic->cursor.seq = from->cursor.seq;
@@ -261,6 +265,9 @@ static int recovered_build(struct store *store, const struct recovery *recovery,
         return error;
     }
     error = topics_build(store, recovery);
+    if (error == 0) {
+        error = snapshot_open(store, &recovery->snapshot);
+    }
     if (error != 0) {
         return fault_set(fault, error,
                          "%" PRIu32 " topics of %s cannot be held: %s (raise --topics, or memory)",
@@ -394,6 +401,7 @@ static void forgotten_free(struct store *store)
 void store_close(struct store *store)
 {
     forgotten_free(store);
+    snapshot_close(store);
     numbers_close(store);
     segment_set_close(&store->segments);
     store_dir_close(&store->dir);

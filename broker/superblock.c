@@ -33,7 +33,13 @@ struct superblock_disk {
     uint32_t zero;
     uint64_t generation_reserved;
     uint64_t topic_id_bound;
-    uint8_t zeros[SUPERBLOCK_BYTES - 128];
+    uint64_t snapshot_generation;
+    uint32_t snapshot_slot;
+    uint32_t snapshot_sync;
+    uint64_t snapshot_end;
+    uint64_t snapshot_until;
+    uint64_t clean_position;
+    uint8_t zeros[SUPERBLOCK_BYTES - 168];
 };
 LAYOUT_SIZE(struct superblock_disk, SUPERBLOCK_BYTES);
 LAYOUT_AT(struct superblock_disk, system_slot, 96);
@@ -63,6 +69,12 @@ void superblock_encode(const struct superblock *superblock, uint8_t block[SUPERB
         .salt_reserved = superblock->salt_reserved,
         .generation_reserved = superblock->generation_reserved,
         .topic_id_bound = superblock->topic_id_bound,
+        .snapshot_generation = superblock->snapshot.generation,
+        .snapshot_slot = superblock->snapshot.slot,
+        .snapshot_sync = superblock->snapshot.sync,
+        .snapshot_end = superblock->snapshot.end,
+        .snapshot_until = superblock->snapshot.until,
+        .clean_position = superblock->clean_position,
     };
     memcpy(disk.uuid, superblock->uuid, sizeof disk.uuid);
     disk.checksum = block_checksum(disk);
@@ -91,6 +103,12 @@ int superblock_decode(struct superblock *superblock, const uint8_t block[SUPERBL
         .salt_reserved = disk.salt_reserved,
         .generation_reserved = disk.generation_reserved,
         .topic_id_bound = disk.topic_id_bound,
+        .snapshot = {.generation = disk.snapshot_generation,
+                     .slot = disk.snapshot_slot,
+                     .sync = disk.snapshot_sync,
+                     .end = disk.snapshot_end,
+                     .until = disk.snapshot_until},
+        .clean_position = disk.clean_position,
     };
     memcpy(superblock->uuid, disk.uuid, sizeof disk.uuid);
     return 0;

@@ -34,6 +34,15 @@ enum {
 #define SALT_STRIDE UINT32_C(4096)
 #define GENERATION_STRIDE (UINT64_C(1) << 20)
 
+/* Where a snapshot lies. */
+struct superblock_snapshot {
+    uint64_t generation; /* of its first chunk; 0: there is none */
+    uint32_t slot;       /* of its first chunk */
+    uint32_t sync;       /* low bits of a sync that had succeeded when it was named */
+    uint64_t end;        /* position in its own log behind its last record */
+    uint64_t until;      /* position in the system topic: it may hold what is recorded below */
+};
+
 struct superblock {
     uint64_t sequence; /* of writes of the superblock */
     uint8_t uuid[STORE_UUID_BYTES];
@@ -50,6 +59,13 @@ struct superblock {
      * from there on counts. */
     struct record_place system_tail;
     uint32_t system_salt_floor;
+
+    /* Of the system topic up to replay, and of some of what follows: see snapshot.h. */
+    struct superblock_snapshot snapshot;
+
+    /* The system topic ends here, and so does every other topic where it is recorded to: the store
+     * was closed in order and nothing was written since. 0: it was not. */
+    uint64_t clean_position;
 
     uint32_t salt_reserved;       /* salts below it may have been used */
     uint64_t generation_reserved; /* generations below it may have been used */

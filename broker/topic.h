@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/frame_scan.h"
 #include "broker/list.h"
 #include "shm/directory.h"
 #include "shm/frame.h"
@@ -86,7 +87,9 @@ struct topic {
     uint64_t marked_position; /* the highest durable position in a record */
     uint64_t first_position;
     uint64_t first_seq;
-    uint64_t last_time_ns; /* of the newest entry: times never go back within a topic */
+    uint64_t created_ns;     /* since the epoch */
+    struct salt_floor floor; /* as of a verdict: lower salts from there on don't count */
+    uint64_t last_time_ns;   /* of the newest entry: times never go back within a topic */
 
     struct chunk **chunk_memory; /* chunk_room pointers; those before `chunks` are gone */
     struct chunk **chunks;

@@ -80,6 +80,10 @@ int stage_try_open(struct stage *stage)
     const int error = store_open(&stage->store, &stage->arena, &stage->fault);
     if (error == 0) {
         stage->open = true;
+        if (stage->snapshot_log_bytes != 0) {
+            stage->store.snapshot.log_bytes_min = stage->snapshot_log_bytes;
+            stage->store.snapshot.step_bytes = 1;
+        }
         return 0;
     }
     while (io_in_flight(stage->io) > 0) {
@@ -482,6 +486,7 @@ bool stage_pass(struct stage *stage)
     stage_clock(stage, 1000);
     bool done = io_poll(stage->io) > 0;
     done = stage_take(stage) || done;
+    done = snapshot_step(&stage->store) || done;
     flush_tick(&stage->store);
     stage_look(stage);
     return done || io_in_flight(stage->io) > 0 || stage->store.freed;

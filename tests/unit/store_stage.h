@@ -50,6 +50,7 @@ struct stage_lane {
 
 struct stage {
     struct config config;
+    uint64_t snapshot_log_bytes; /* 0: the store's own; else also one record a pass */
     struct memory_disk *disk;
     struct io *io;
     struct directory_shm *directory;

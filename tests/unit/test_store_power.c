@@ -63,6 +63,7 @@ static struct stage_lane *reader;
 static unsigned names;
 static uint64_t seed;
 static unsigned long states;
+static unsigned long snapshots; /* that a start began with */
 
 static uint64_t random_below(uint64_t below)
 {
@@ -349,6 +350,7 @@ static void start(void)
     if (random_below(4) != 0) {
         io_memory_shuffle(stage.io);
     }
+    snapshots += stage.store.superblock.snapshot.generation != 0;
     lanes_open();
 }
 
@@ -384,6 +386,7 @@ static void life_of_a_store(void)
     stage_init(&stage, seed);
     names = 0;
     gone_count = 0;
+    stage.snapshot_log_bytes = random_below(3) == 0 ? 0 : 100 + random_below(4000);
     stage.config.arena_bytes = (16 + random_below(3) * 24) * STAGE_CHUNK;
     start();
     for (int i = 0; i < TOPICS; i++) {
@@ -419,6 +422,8 @@ Test(store_power, any_moment, .timeout = 0)
         life_of_a_store();
         seed++;
     } while (now_ms() < end);
-    cr_log_info("%lu crash states up to seed %zu", states, (size_t)seed - 1);
+    cr_log_info("%lu crash states, %lu snapshots, up to seed %zu", states, snapshots,
+                (size_t)seed - 1);
     cr_assert_gt(states, 20);
+    cr_assert_gt(snapshots, states / 10);
 }
