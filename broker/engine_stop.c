@@ -52,6 +52,7 @@ void engine_store_step(struct engine_store *store)
     case STORE_MARKING:
         if (synced(store)) {
             segment_set_stop(&store->store.segments);
+            snapshot_stop(&store->store);
             store->stage = STORE_SETTLING;
         }
         return;

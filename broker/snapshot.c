@@ -467,6 +467,13 @@ bool snapshot_step(struct store *store)
     return false;
 }
 
+bool snapshot_goes_on(const struct store *store)
+{
+    const enum snapshot_state state = store->snapshot.state;
+    return (state == SNAPSHOT_LISTING || state == SNAPSHOT_SYNCING) && !store->snapshot.stopped &&
+           store->fenced == 0;
+}
+
 void snapshot_stop(struct store *store)
 {
     store->snapshot.stopped = true;

@@ -111,6 +111,9 @@ void snapshot_close(struct store *store);
 /* Once per pass: begins one when it is due, and goes on with it. True: something was done. */
 bool snapshot_step(struct store *store);
 
+/* Does the next step go on with one? */
+bool snapshot_goes_on(const struct store *store);
+
 /* No more steps: what is not named is dropped. Operations in flight end by themselves. */
 void snapshot_stop(struct store *store);
 
