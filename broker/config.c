@@ -243,10 +243,24 @@ static int arena_check(const struct config *config, struct fault *fault)
     return chunks_check(config, config->arena_bytes, CONFIG_ARENA_CHUNKS_MIN, fault);
 }
 
+static int direct_check(const struct config *config, struct fault *fault)
+{
+    if (config->backend == IO_BACKEND_MMAP && config->direct == IO_DIRECT_ON) {
+        return fault_set(fault, -EINVAL,
+                         "--backend mmap is the page cache and cannot bypass it; give auto or "
+                         "off, or another backend");
+    }
+    return 0;
+}
+
 int config_resolve(struct config *config, const char **option, struct fault *fault)
 {
-    *option = "segment";
-    int result = chunks_check(config, config->segment_bytes, CONFIG_SEGMENT_CHUNKS_MIN, fault);
+    *option = "direct";
+    int result = direct_check(config, fault);
+    if (result == 0) {
+        *option = "segment";
+        result = chunks_check(config, config->segment_bytes, CONFIG_SEGMENT_CHUNKS_MIN, fault);
+    }
     if (result == 0) {
         *option = "arena";
         result = arena_check(config, fault);

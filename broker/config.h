@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "broker/io_backend.h"
 #include "shm/limits.h"
 
 struct fault;
@@ -63,6 +64,9 @@ struct config {
     enum idle_strategy idle;
     uint64_t topics_max;
     uint64_t lanes_max;
+
+    enum io_backend backend;
+    enum io_direct direct;
 
     bool quiet; /* warnings and errors only */
 };

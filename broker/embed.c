@@ -49,6 +49,8 @@ static const struct {
     MEMBER("fsync", fsync, MEMBER_TEXT),
     MEMBER("consistency", consistency, MEMBER_TEXT),
     MEMBER("retention", retention, MEMBER_TEXT),
+    MEMBER("backend", backend, MEMBER_TEXT),
+    MEMBER("direct", direct, MEMBER_TEXT),
     MEMBER("arena", arena_bytes, MEMBER_BYTES),
     MEMBER("chunk", chunk_bytes, MEMBER_BYTES),
     MEMBER("segment", segment_bytes, MEMBER_BYTES),

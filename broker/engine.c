@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "broker/engine_state.h"
-#include "broker/io_uring.h"
+#include "broker/io_backend.h"
 #include "broker/topic_admin.h"
 #include "shm/ensure.h"
 
@@ -233,16 +233,33 @@ static void engine_run(struct engine *engine)
     ensure(io_in_flight(engine->io) == 0);
 }
 
+/* Opens what the engine reaches disk and sockets with, and says once what that is. */
+static int engine_open_io(struct engine *engine, struct fault *fault)
+{
+    const struct config *config = engine->setup.config;
+    const int outcome = io_open(&engine->io, config->backend, config->direct, fault);
+    if (outcome < 0) {
+        return outcome;
+    }
+    if (outcome == IO_OPEN_FELL_BACK) {
+        log_warning(engine->setup.log, "engine.io", "backend=%s direct=%s reason=%s",
+                    engine->io->ops->name, io_direct_name(engine->io->direct),
+                    LOG_QUOTE(fault->text));
+    } else {
+        log_info(engine->setup.log, "engine.io", "backend=%s direct=%s", engine->io->ops->name,
+                 io_direct_name(engine->io->direct));
+    }
+    const int error = io_start(engine->io);
+    return error == 0 ? 0
+                      : fault_set(fault, error, "the engine's I/O cannot be started: %s",
+                                  strerror(-error));
+}
+
 static int engine_open(struct engine *engine, struct fault *fault)
 {
-    int error = io_uring_open(&engine->io, fault);
+    int error = engine_open_io(engine, fault);
     if (error != 0) {
         return error;
-    }
-    error = io_start(engine->io);
-    if (error != 0) {
-        return fault_set(fault, error, "the engine's io_uring ring cannot be started: %s",
-                         strerror(-error));
     }
     engine->mail_watch = (struct io_watch){
         .fd = mailbox_fd(&engine->mailbox),

@@ -1,5 +1,5 @@
 /*
- * Engine: a broker thread with its own io_uring ring; it owns whole stores and shares nothing.
+ * Engine: a broker thread with its own I/O object; it owns whole stores and shares nothing.
  * Runs on:    engine_start and engine_free on the thread that owns the broker; all else on the
  *             engine's own thread.
  * Invariants: its stores come and go by mail (mail.h); one that is fenced, full or closing does not

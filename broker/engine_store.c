@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "broker/io_uring.h"
+#include "broker/io_backend.h"
 #include "shm/wake.h"
 
 static uint64_t clock_ns(clockid_t clock)
@@ -23,7 +23,7 @@ static int store_settle(struct store *store, struct io *io, struct fault *fault)
     while (io_in_flight(io) > 0) {
         const int outcome = io_wait(io, IO_FOREVER);
         if (outcome < 0) {
-            return fault_set(fault, outcome, "the ring that opened %s fails: %s",
+            return fault_set(fault, outcome, "the I/O that opened %s fails: %s",
                              store->config->data_dir, strerror(-outcome));
         }
     }
@@ -35,7 +35,7 @@ static int recover(struct store *store, struct io *io, const struct mapping *are
 {
     int error = io_start(io);
     if (error != 0) {
-        return fault_set(fault, error, "the ring that opens %s cannot be started: %s",
+        return fault_set(fault, error, "the I/O that opens %s cannot be started: %s",
                          store->config->data_dir, strerror(-error));
     }
     store->io = io;
@@ -62,8 +62,8 @@ int engine_store_open(struct engine_store **out, const struct engine_store_setup
     made->store.directory = setup->directory;
     made->store.now_ns = clock_ns(CLOCK_MONOTONIC);
     made->store.time_ns = clock_ns(CLOCK_REALTIME);
-    int error = io_uring_open(&io, fault);
-    if (error != 0) {
+    int error = io_open(&io, made->config.backend, made->config.direct, fault);
+    if (error < 0) {
         free(made);
         return error;
     }
@@ -74,7 +74,7 @@ int engine_store_open(struct engine_store **out, const struct engine_store_setup
         free(made);
         return error;
     }
-    /* The ring keeps LOCK until it is closed; the open file goes on holding it. */
+    /* A ring keeps LOCK until it is closed; the open file goes on holding it. */
     io_close(io);
     made->store.io = NULL;
     /* Read after WELCOME, which follows. */

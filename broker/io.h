@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "broker/io_backend.h"
 #include "shm/ensure.h"
 #include "shm/limits.h"
 
@@ -50,7 +51,7 @@ enum io_kind {
 enum io_open_flag {
     IO_OPEN_CREATE = 1,    /* make the file if it is missing */
     IO_OPEN_EXCLUSIVE = 2, /* with CREATE: -EEXIST if it is not */
-    IO_OPEN_DIRECT = 4,    /* past the page cache, where the file system can */
+    IO_OPEN_DIRECT = 4,    /* past the page cache, as far as enum io_direct says */
 };
 
 /* What io_register_buffers() answers besides 0 and errors. */
@@ -77,6 +78,7 @@ struct io_op {
     struct io_op *next;
     uint64_t moved; /* bytes so far */
     uint32_t retries;
+    int result;
 };
 
 /*
@@ -100,6 +102,7 @@ struct io_watch {
 typedef int (*io_list_fn)(void *context, const char *name);
 
 struct io_ops {
+    const char *name; /* for words: "uring" */
     void (*close)(struct io *io);
     int (*start)(struct io *io);
 
@@ -128,9 +131,10 @@ struct io_ops {
     int (*now)(struct io *io, struct io_op *op);
 };
 
-/* Implementations put it first in a struct of their own. */
+/* Implementations put it first in a struct of their own. io_open() makes one (io_backend.h). */
 struct io {
     const struct io_ops *ops;
+    enum io_direct direct;
     uint32_t in_flight;
 };
 
@@ -247,7 +251,8 @@ static inline int io_dir_list(struct io *io, struct io_file *dir, io_list_fn fn,
     return io->ops->dir_list(io, dir, fn, context);
 }
 
-/* flags: enum io_open_flag. -ELOOP: a symbolic link; -EISDIR or -EINVAL: no regular file. */
+/* flags: enum io_open_flag. -ELOOP: a symbolic link; -EISDIR or -EINVAL: no regular file;
+ * -EOPNOTSUPP: IO_DIRECT_ON, and the file system does not grant it. */
 static inline int io_file_open(struct io *io, struct io_file *dir, const char *name, unsigned flags,
                                struct io_file **out)
 {

@@ -424,6 +424,7 @@ static void memory_close(struct io *io)
 }
 
 static const struct io_ops memory_ops = {
+    .name = "memory",
     .close = memory_close,
     .start = memory_start,
     .submit = memory_submit,

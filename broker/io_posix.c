@@ -31,18 +31,6 @@ static int nofollow(const struct io_file *dir)
     return dir == NULL ? 0 : O_NOFOLLOW;
 }
 
-static int posix_file_new(int *fd, bool direct, struct io_file **out)
-{
-    struct posix_file *file = calloc(1, sizeof *file);
-    if (file == NULL) {
-        return -ENOMEM;
-    }
-    file->file.direct = direct;
-    file->fd = take_fd(fd);
-    *out = &file->file;
-    return 0;
-}
-
 int posix_dir_make(struct io *io, struct io_file *dir, const char *name)
 {
     (void)io;
@@ -54,7 +42,17 @@ int posix_dir_open(struct io *io, struct io_file *dir, const char *name, struct 
     (void)io;
     cleanup_fd int fd =
         openat(directory_fd(dir), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | nofollow(dir));
-    return fd < 0 ? -errno : posix_file_new(&fd, false, out);
+    if (fd < 0) {
+        return -errno;
+    }
+    struct posix_file *file = calloc(1, sizeof *file);
+    if (file == NULL) {
+        return -ENOMEM;
+    }
+    file->fd = take_fd(&fd);
+    file->directory = true;
+    *out = &file->file;
+    return 0;
 }
 
 int posix_dir_list(struct io *io, struct io_file *dir, io_list_fn fn, void *context)
@@ -96,18 +94,42 @@ static int open_once(const struct io_file *dir, const char *name, int flags)
     return fd < 0 ? -errno : fd;
 }
 
-int posix_file_open(struct io *io, struct io_file *dir, const char *name, unsigned flags,
-                    struct io_file **out)
+/* Past the page cache if that is wanted and granted; else *direct is false. */
+static int direct_set(enum io_direct wanted, int fd, bool *direct)
 {
-    (void)io;
+    *direct = *direct && wanted != IO_DIRECT_OFF;
+    if (*direct && fcntl(fd, F_SETFL, O_DIRECT) != 0) {
+        if (errno != EINVAL) {
+            return -errno;
+        }
+        if (wanted == IO_DIRECT_ON) {
+            return -EOPNOTSUPP;
+        }
+        *direct = false;
+    }
+    return *direct || fcntl(fd, F_SETFL, 0) == 0 ? 0 : -errno;
+}
+
+/* What is dirty in the page cache goes to the device, what is clean goes away. */
+static int cache_forget(int fd)
+{
+    if (fsync(fd) != 0) {
+        return -errno;
+    }
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* advice */
+    return 0;
+}
+
+int posix_file_init(struct io *io, struct io_file *dir, const char *name, unsigned flags,
+                    struct posix_file *file)
+{
     int open_flags = 0;
     open_flags |= flags & IO_OPEN_CREATE ? O_CREAT : 0;
     open_flags |= flags & IO_OPEN_EXCLUSIVE ? O_EXCL : 0;
     bool direct = flags & IO_OPEN_DIRECT;
-    cleanup_fd int fd = -1;
     /* Some file systems refuse O_DIRECT with -EINVAL only after they have made the file, so it is
      * asked for separately. */
-    fd = open_once(dir, name, open_flags);
+    cleanup_fd int fd = open_once(dir, name, open_flags);
     if (fd < 0) {
         return fd;
     }
@@ -118,16 +140,31 @@ int posix_file_open(struct io *io, struct io_file *dir, const char *name, unsign
     if (!S_ISREG(stat.st_mode)) {
         return -EINVAL;
     }
-    if (direct && fcntl(fd, F_SETFL, O_DIRECT) != 0) {
-        if (errno != EINVAL) {
-            return -errno;
-        }
-        direct = false;
+    int result = direct_set(io->direct, fd, &direct);
+    if (result == 0 && (flags & IO_OPEN_DIRECT) && !direct && stat.st_size != 0) {
+        result = cache_forget(fd);
     }
-    if (!direct && fcntl(fd, F_SETFL, 0) != 0) {
-        return -errno;
+    if (result != 0) {
+        return result;
     }
-    return posix_file_new(&fd, direct, out);
+    *file = (struct posix_file){.file.direct = direct, .fd = take_fd(&fd)};
+    return 0;
+}
+
+int posix_file_open(struct io *io, struct io_file *dir, const char *name, unsigned flags,
+                    struct io_file **out)
+{
+    struct posix_file *file = malloc(sizeof *file);
+    if (file == NULL) {
+        return -ENOMEM;
+    }
+    const int result = posix_file_init(io, dir, name, flags, file);
+    if (result != 0) {
+        free(file);
+        return result;
+    }
+    *out = &file->file;
+    return 0;
 }
 
 void posix_file_close(struct io *io, struct io_file *file)
@@ -214,7 +251,12 @@ int posix_step(struct io_op *op, int64_t result)
     return IO_STEP_AGAIN;
 }
 
-static int64_t perform(struct io_op *op)
+static int64_t write_once(int fd, const struct iovec *from, off_t at, bool dsync)
+{
+    return dsync ? pwritev2(fd, from, 1, at, RWF_DSYNC) : pwritev(fd, from, 1, at);
+}
+
+static int64_t perform(struct io_op *op, bool dsync)
 {
     const int fd = posix_fd(op->file);
     const struct iovec rest = {.iov_base = (char *)op->buffer + op->moved,
@@ -226,7 +268,7 @@ static int64_t perform(struct io_op *op)
         result = preadv(fd, &rest, 1, at);
         break;
     case IO_WRITE:
-        result = pwritev2(fd, &rest, 1, at, op->dsync ? RWF_DSYNC : 0);
+        result = write_once(fd, &rest, at, dsync);
         break;
     case IO_SYNC:
         result = fdatasync(fd);
@@ -241,12 +283,23 @@ static int64_t perform(struct io_op *op)
     return result < 0 ? -errno : result;
 }
 
+/* A kernel or a filter that does not know durable writes gets a write and then a sync. */
 int posix_now(struct io *io, struct io_op *op)
 {
     (void)io;
+    bool dsync = op->dsync;
     int step;
     do {
-        step = posix_step(op, perform(op));
+        const int64_t result = perform(op, dsync);
+        if (dsync && (result == -EOPNOTSUPP || result == -ENOSYS)) {
+            dsync = false;
+            step = IO_STEP_AGAIN;
+        } else {
+            step = posix_step(op, result);
+        }
     } while (step == IO_STEP_AGAIN);
-    return step;
+    if (step != 0 || dsync == op->dsync) {
+        return step;
+    }
+    return fdatasync(posix_fd(op->file)) == 0 ? 0 : -errno;
 }

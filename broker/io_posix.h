@@ -1,9 +1,13 @@
 /*
  * I/O on real files: what blocks, and is the same for every implementation that has descriptors.
- * Runs on:    the caller's thread; the functions fit struct io_ops and ignore the object.
+ * Runs on:    the caller's thread; the functions fit struct io_ops and use nothing of the object but
+ *             what --direct says.
  * Invariants: descriptors are close-on-exec; a file is a regular file, not reached through a symbolic
  *             link (but for paths the operator wrote, dir NULL).
- * Not here:   asynchronous operations (io_uring.h).
+ *             A file that was to be direct and is not has no clean pages in the cache when it was
+ *             opened, so that what is read first comes from the device, as far as the kernel lets go
+ *             of pages; a sync that failed may have left some there that the device never got.
+ * Not here:   asynchronous operations (io_uring.h, io_threads.h).
  */
 #ifndef TUSK_BROKER_IO_POSIX_H
 #define TUSK_BROKER_IO_POSIX_H
@@ -13,6 +17,7 @@
 struct posix_file {
     struct io_file file;
     int fd;
+    bool directory;
 };
 
 static inline int posix_fd(const struct io_file *file)
@@ -25,6 +30,9 @@ int posix_dir_open(struct io *io, struct io_file *dir, const char *name, struct 
 int posix_dir_list(struct io *io, struct io_file *dir, io_list_fn fn, void *context);
 int posix_file_open(struct io *io, struct io_file *dir, const char *name, unsigned flags,
                     struct io_file **out);
+/* The same, into a struct that the caller has; its fd is the caller's to close. */
+int posix_file_init(struct io *io, struct io_file *dir, const char *name, unsigned flags,
+                    struct posix_file *file);
 void posix_file_close(struct io *io, struct io_file *file);
 int posix_file_size(struct io *io, struct io_file *file, uint64_t *bytes);
 int posix_file_lock(struct io *io, struct io_file *file, int64_t timeout_ns);

@@ -4,15 +4,23 @@
  * Invariants: with deferred task work completions become visible only when that thread enters the
  *             kernel, so poll looks at the ring's flags as well as at its completion queue.
  * Trust:      the kernel.
- * Not here:   the cold path (io_posix.h); what to do where io_uring is forbidden.
+ * Not here:   the cold path (io_posix.h); what to do where io_uring is forbidden (io_backend.h).
  */
 #ifndef TUSK_BROKER_IO_URING_H
 #define TUSK_BROKER_IO_URING_H
 
+#include <stddef.h>
+
 struct io;
 struct fault;
 
-/* -ENOSYS or -EPERM: the kernel lacks io_uring or forbids it; the words are in fault. */
+#define IO_URING_SYSCTL "/proc/sys/kernel/io_uring_disabled"
+
+/* -ENOSYS: the kernel lacks io_uring or forbids it; the words are in fault. */
 int io_uring_open(struct io **out, struct fault *fault);
+
+/* Why io_uring_setup(), or the first use of a ring, failed with `error`, in words; sysctl_path is
+ * IO_URING_SYSCTL but in tests. */
+void io_uring_refusal(int error, const char *sysctl_path, char *text, size_t bytes);
 
 #endif

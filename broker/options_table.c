@@ -18,6 +18,13 @@ static const struct option_word fsync_words[] = {
     {"each", FSYNC_EACH}, {"none", FSYNC_NONE}, {NULL, 0}};
 static const struct option_word idle_words[] = {
     {"spin", IDLE_SPIN}, {"adaptive", IDLE_ADAPTIVE}, {"block", IDLE_BLOCK}, {NULL, 0}};
+static const struct option_word backend_words[] = {{"auto", IO_BACKEND_AUTO},
+                                                   {"uring", IO_BACKEND_URING},
+                                                   {"pwrite", IO_BACKEND_PWRITE},
+                                                   {"mmap", IO_BACKEND_MMAP},
+                                                   {NULL, 0}};
+static const struct option_word direct_words[] = {
+    {"auto", IO_DIRECT_AUTO}, {"on", IO_DIRECT_ON}, {"off", IO_DIRECT_OFF}, {NULL, 0}};
 static const struct option_word consistency_words[] = {{"strict", READ_STRICTLY_AT_ONCE},
                                                        {NULL, 0}};
 static const struct option_word retention_words[] = {{"consumed", RETENTION_CONSUMED}, {NULL, 0}};
@@ -72,6 +79,24 @@ const struct option_spec option_table[] = {
      .kind = OPTION_DURATION,
      CONFIG_MEMBER(fsync_interval_ns),
      CONFIG_WORD_MEMBER(fsync)},
+    {.name = "backend",
+     .variable = "TUSK_BACKEND",
+     .argument = "auto|uring|pwrite|mmap",
+     .help = "how files are written: by io_uring, by threads that call pwrite, or by mapping them; "
+             "auto takes io_uring where the system allows it, else pwrite",
+     .default_text = "auto",
+     .words = backend_words,
+     .kind = OPTION_WORD,
+     CONFIG_WORD_MEMBER(backend)},
+    {.name = "direct",
+     .variable = "TUSK_DIRECT",
+     .argument = "auto|on|off",
+     .help = "whether files bypass the page cache (O_DIRECT): where the file system can, always or "
+             "never",
+     .default_text = "auto",
+     .words = direct_words,
+     .kind = OPTION_WORD,
+     CONFIG_WORD_MEMBER(direct)},
     {.name = "arena",
      .variable = "TUSK_ARENA",
      .argument = "SIZE",

@@ -16,6 +16,7 @@
 
 static_assert(sizeof(enum fsync_schedule) == sizeof(int) &&
                   sizeof(enum idle_strategy) == sizeof(int) &&
+                  sizeof(enum io_backend) == sizeof(int) && sizeof(enum io_direct) == sizeof(int) &&
                   sizeof(enum read_consistency) == sizeof(int) &&
                   sizeof(enum retention_policy) == sizeof(int),
               "words are stored as int");

@@ -42,6 +42,11 @@ static int refuse_open(const struct store_dir *store, struct fault *fault, int r
     case -ENXIO:
         return fault_set(fault, -EBADMSG, "%s is not %s: something else was put in its place",
                          store_dir_path(store, name).text, expected);
+    case -EOPNOTSUPP:
+        return fault_set(fault, result,
+                         "%s: its file system cannot bypass the page cache (O_DIRECT), which "
+                         "--direct on demands: give --direct auto or off",
+                         store_dir_path(store, name).text);
     default:
         return refuse(store, fault, result, name, "cannot be opened");
     }
@@ -208,7 +213,7 @@ static int store_make(struct store_dir *store, struct superblock *superblock, st
     result = io_file_open(store->io, store->dir, store_new_name,
                           IO_OPEN_CREATE | IO_OPEN_EXCLUSIVE | IO_OPEN_DIRECT, &store->store);
     if (result != 0) {
-        return refuse(store, fault, result, store_new_name, "cannot be made");
+        return refuse_open(store, fault, result, store_new_name, "a regular file");
     }
     crash_point("store.superblock_made");
     result = superblock_write_now(store->io, store->store,
