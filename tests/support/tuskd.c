@@ -30,9 +30,10 @@ static size_t brokers_count;
 static void environment_clear(void)
 {
     static const char *const names[] = {
-        "TUSK_SOCKET",    "TUSK_DATA_DIR",    "TUSK_RUN_DIR",  "TUSK_CONFIG",    "TUSK_FSYNC",
-        "TUSK_NAMESPACE", "TUSK_ARENA",       "TUSK_CHUNK",    "TUSK_SEGMENT",   "TUSK_IDLE",
-        "TUSK_QUIET",     "TUSK_CONSISTENCY", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR"};
+        "TUSK_SOCKET",  "TUSK_DATA_DIR",    "TUSK_RUN_DIR",  "TUSK_CONFIG",
+        "TUSK_FSYNC",   "TUSK_NAMESPACE",   "TUSK_ARENA",    "TUSK_CHUNK",
+        "TUSK_SEGMENT", "TUSK_IDLE",        "TUSK_QUIET",    "TUSK_BACKEND",
+        "TUSK_DIRECT",  "TUSK_CONSISTENCY", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         (void)unsetenv(names[i]);
     }
@@ -69,6 +70,19 @@ static size_t split(char *text, const char *words[], size_t count)
     return count;
 }
 
+/* An option that the caller of all tests chose for every broker, unless this test chooses it. */
+static size_t add_from_environment(const char *words[], size_t count, const char *options,
+                                   const char *option, const char *variable)
+{
+    const char *value = getenv(variable);
+    if (value == NULL || strstr(options, option) != NULL) {
+        return count;
+    }
+    words[count++] = option;
+    words[count++] = value;
+    return count;
+}
+
 static void tuskd_exec(struct tuskd *tuskd, const char *options, int ready_fd, pid_t parent)
 {
     char text[2][1024] = {"", ""};
@@ -77,6 +91,8 @@ static void tuskd_exec(struct tuskd *tuskd, const char *options, int ready_fd, p
         "--run-dir",     tuskd->run_dir, "--ready-fd", "3",
     };
     size_t count = 9;
+    count = add_from_environment(arguments, count, options, "--backend", "TUSK_TEST_BACKEND");
+    count = add_from_environment(arguments, count, options, "--direct", "TUSK_TEST_DIRECT");
     if (strstr(options, "--arena") == NULL) {
         (void)snprintf(text[0], sizeof text[0], "%s", TUSKD_OPTIONS_DEFAULT);
     }

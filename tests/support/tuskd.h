@@ -22,7 +22,8 @@ struct tuskd {
     pid_t pid;                        /* 0 while none runs */
 };
 
-/* What a broker is started with besides, unless the test chooses an arena. */
+/* What a broker is started with besides, unless the test chooses an arena. $TUSK_TEST_BACKEND and
+ * $TUSK_TEST_DIRECT are given to each broker that is not told otherwise. */
 #define TUSKD_OPTIONS_DEFAULT "--arena 32M"
 
 /* Directories for a broker that isn't started yet. */

@@ -108,6 +108,8 @@ Test(options, defaults_are_the_documented_ones)
     cr_expect_eq(config->segment_bytes, UINT64_C(64) << 20);
     cr_expect_eq(config->engines, 1);
     cr_expect_eq(config->idle, IDLE_ADAPTIVE);
+    cr_expect_eq(config->backend, IO_BACKEND_AUTO);
+    cr_expect_eq(config->direct, IO_DIRECT_AUTO);
     cr_expect_eq(config->consistency, READ_STRICTLY_AT_ONCE);
     cr_expect_geq(config->persist_every, 1);
     cr_expect_eq(config->retention, RETENTION_CONSUMED);
@@ -140,7 +142,11 @@ Test(options, command_line_sets_every_option)
     cr_expect_eq(config->consistency, READ_AT_LEAST_ONCE);
     cr_expect_eq(config->persist_every, 7);
     cr_expect(config->quiet);
-    cr_assert_eq(PARSE("--topics=9", "--lanes=10", "--ready-fd=11", "--idle", "block"), 0);
+    cr_assert_eq(PARSE("--topics=9", "--lanes=10", "--ready-fd=11", "--idle", "block",
+                       "--backend=mmap", "--direct=off"),
+                 0);
+    cr_expect_eq(config->backend, IO_BACKEND_MMAP);
+    cr_expect_eq(config->direct, IO_DIRECT_OFF);
     cr_expect_eq(config->topics_max, 9);
     cr_expect_eq(config->lanes_max, 10);
     cr_expect_eq(options.ready_fd, 11);
@@ -247,6 +253,9 @@ Test(options, refusals_name_source_option_value_and_range)
     EXPECT_REFUSED(PARSE("--chunk", "96KiB"), EX_USAGE,
                    "command line: --chunk '96KiB': expected a power of two from 64KiB to 4MiB");
     EXPECT_REFUSED(PARSE("--idle=lazy"), EX_USAGE, "--idle 'lazy'", "spin, adaptive, block");
+    EXPECT_REFUSED(PARSE("--backend=aio"), EX_USAGE, "--backend 'aio'",
+                   "auto, uring, pwrite, mmap");
+    EXPECT_REFUSED(PARSE("--direct=yes"), EX_USAGE, "--direct 'yes'", "auto, on, off");
     EXPECT_REFUSED(PARSE("--fsync=sometimes"), EX_USAGE, "--fsync 'sometimes'",
                    "each, none, or a time from 1ms to 1h");
     EXPECT_REFUSED(PARSE("--retention=bytes"), EX_USAGE, "--retention 'bytes': expected consumed");
@@ -282,6 +291,8 @@ Test(options, what_does_not_fit_together_is_blamed_on_its_source)
                    "less than 16 of them (64MiB)");
     EXPECT_REFUSED(PARSE("--chunk=64K", "--arena=65G"), EX_USAGE,
                    "command line: --arena: 65GiB is too much for --chunk 64KiB", "at most 64GiB");
+    EXPECT_REFUSED(PARSE("--backend=mmap", "--direct=on"), EX_USAGE,
+                   "command line: --direct: --backend mmap is the page cache");
     file_write("\nsegment = 3M\n");
     EXPECT_REFUSED(PARSE("--config", file_path), EX_CONFIG, "tuskd.conf:2: segment: 3MiB");
 }
