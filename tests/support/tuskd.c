@@ -19,6 +19,7 @@
 
 #include "tests/support/check.h"
 #include "tests/support/deadline.h"
+#include "tests/support/forbid.h"
 #include "tests/support/program.h"
 
 enum { TUSKD_MAX = 16, ARGUMENTS_MAX = 64, LOG_TAIL_BYTES = 6000, READY_FD = 3 };
@@ -109,6 +110,11 @@ static void tuskd_exec(struct tuskd *tuskd, const char *options, int ready_fd, p
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) {
         _exit(1);
+    }
+    if (tuskd->forbidden_error != 0 &&
+        forbid_call(tuskd->forbidden_call, tuskd->forbidden_error) != 0) {
+        (void)dprintf(STDERR_FILENO, "cannot forbid a system call: %m\n");
+        _exit(127);
     }
     program_replace(arguments);
     (void)dprintf(STDERR_FILENO, "cannot run %s: %m\n", arguments[0]);

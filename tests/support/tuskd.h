@@ -20,6 +20,8 @@ struct tuskd {
     char log[SCRATCH_PATH_BYTES + 16];
     char run_dir[SCRATCH_PATH_BYTES]; /* on tmpfs */
     pid_t pid;                        /* 0 while none runs */
+    long forbidden_call;              /* a system call that fails in it */
+    int forbidden_error;              /* with this errno; 0: none does */
 };
 
 /* What a broker is started with besides, unless the test chooses an arena. $TUSK_TEST_BACKEND and
