@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # make test: every suite and check, one after the other: run-tests.sh [PHASE...]
 #
-# Phases, all by default: release asan tsan models checks.
+# Phases, all by default: release pwrite mmap asan tsan models checks. pwrite and mmap run what
+# starts brokers once more, with that backend.
 # Counts test cases: those of Criterion programs one by one (from their TAP files), other programs,
 # models and checks as one each. A skip that tests/expected-skips doesn't name is a failure.
 # Logs of what failed stay in build/test-logs. The last line is "N passed, N failed[, N skipped]".
@@ -81,49 +82,56 @@ test_log() {
         inside' "$1"
 }
 
-# ctest_count PRESET NAME RESULT: counts one CTest test, by its cases if it wrote any.
+# ctest_count DIR NAME RESULT: counts one CTest test of a build, by its cases if it wrote any.
 ctest_count() {
-    local preset=$1 name=$2 result=$3 tap=$root/build/$1/tests/$2.tap cases='' case_name
+    local dir=$1 name=$2 result=$3 tap=$1/tests/$2.tap cases='' case_name
     [[ -s $tap ]] && cases=$(tap_results "$tap")
     if [[ $result == fail ]]; then
-        test_log "$root/build/$preset/Testing/Temporary/LastTest.log" "$name" \
-            >"$logs/$preset-$name.log"
+        test_log "$dir/Testing/Temporary/LastTest.log" "$name" >"$logs/$phase-$name.log"
         if [[ $'\n'$cases$'\n' != *" fail"$'\n'* ]]; then
-            count "$preset" "$name (did not end well)" fail
+            count "$phase" "$name (did not end well)" fail
         fi
-        say "  log: build/test-logs/$preset-$name.log"
+        say "  log: build/test-logs/$phase-$name.log"
     fi
     if [[ -z $cases ]]; then
-        [[ $result == fail ]] || count "$preset" "$name" "$result"
+        [[ $result == fail ]] || count "$phase" "$name" "$result"
         return
     fi
     while read -r case_name result; do
-        count "$preset" "$name::$case_name" "$result"
+        count "$phase" "$name::$case_name" "$result"
     done <<<"$cases"
 }
 
-# suite PRESET: builds it and runs its CTest tests.
+# suite PHASE PRESET OPTION...: builds the preset and runs those of its CTest tests.
 suite() {
-    local preset=$1 dir=$root/build/$1 name result
-    phase_begin "$preset"
-    if ! "$root/tests/tools/build.sh" "$preset" 2>"$logs/$preset-build.log"; then
-        tail -n 30 "$logs/$preset-build.log"
-        count "$preset" "build (log: build/test-logs/$preset-build.log)" fail
+    local preset=$2 dir=$root/build/$2 name result
+    phase_begin "$1"
+    shift 2
+    if ! "$root/tests/tools/build.sh" "$preset" 2>"$logs/$phase-build.log"; then
+        tail -n 30 "$logs/$phase-build.log"
+        count "$phase" "build (log: build/test-logs/$phase-build.log)" fail
         phase_end
         return
     fi
-    rm -f "$logs/$preset-build.log" "$dir"/tests/*.tap "$dir/results.xml"
-    ctest --test-dir "$dir" --parallel "$jobs" --no-tests=error --label-exclude '^model$' \
+    rm -f "$logs/$phase-build.log" "$dir"/tests/*.tap "$dir/results.xml"
+    ctest --test-dir "$dir" --parallel "$jobs" --no-tests=error "$@" \
         --output-junit "$dir/results.xml" >"$dir/ctest.log" 2>&1 || true
     if [[ ! -s $dir/results.xml ]]; then
-        cp "$dir/ctest.log" "$logs/$preset-ctest.log"
-        count "$preset" "ctest (log: build/test-logs/$preset-ctest.log)" fail
+        cp "$dir/ctest.log" "$logs/$phase-ctest.log"
+        count "$phase" "ctest (log: build/test-logs/$phase-ctest.log)" fail
     else
         while read -r name result; do
-            ctest_count "$preset" "$name" "$result"
+            ctest_count "$dir" "$name" "$result"
         done < <(junit_results "$dir/results.xml")
     fi
     phase_end
+}
+
+# backend NAME: what starts brokers, on that backend; its tests choose one by themselves where they
+# must.
+backend() {
+    TUSK_TEST_BACKEND=$1 suite "$1" release --label-regex '^(integration|crash)$' \
+        --exclude-regex '^(integration_backends|demo)$'
 }
 
 # check NAME COMMAND...: one command that must succeed.
@@ -208,12 +216,13 @@ TUSK_TEST_RUN=${TMPDIR##*.}-$$
 export TMPDIR TUSK_TEST_RUN
 trap 'rm -rf "$TMPDIR"' EXIT
 
-for phase in "${@:-release asan tsan models checks}"; do
+for phase in "${@:-release pwrite mmap asan tsan models checks}"; do
     for step in $phase; do
         case $step in
-        release | asan | tsan | dev) suite "$step" ;;
+        release | asan | tsan | dev) suite "$step" "$step" --label-exclude '^model$' ;;
+        pwrite | mmap) backend "$step" ;;
         models | checks) "$step" ;;
-        *) die 64 "unknown phase '$step', expected release, asan, tsan, dev, models or checks" ;;
+        *) die 64 "unknown phase '$step', expected release, pwrite, mmap, asan, tsan, dev, models or checks" ;;
         esac
     done
 done
