@@ -4,9 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "broker/lane.h"
+#include "broker/pool_pins.h"
 #include "shm/ensure.h"
 #include "shm/pins.h"
 
@@ -31,8 +30,8 @@ int pool_init(struct chunk_pool *pool, struct directory_shm *directory, void *ar
     list_init(&pool->readers);
     pool->used = calloc(pool->bigs, sizeof *pool->used);
     pool->free_bigs = calloc(pool->bigs, sizeof *pool->free_bigs);
-    pool->pinned = calloc((pool->units + 63) / 64, sizeof *pool->pinned);
-    if (pool->used == NULL || pool->free_bigs == NULL || pool->pinned == NULL) {
+    pool->marks = calloc((pool->units + 63) / 64, sizeof *pool->marks);
+    if (pool->used == NULL || pool->free_bigs == NULL || pool->marks == NULL) {
         return -ENOMEM;
     }
     for (uint32_t i = pool->bigs; i > 0; i--) {
@@ -45,7 +44,7 @@ void pool_deinit(struct chunk_pool *pool)
 {
     free(pool->used);
     free(pool->free_bigs);
-    free(pool->pinned);
+    free(pool->marks);
 }
 
 static void clean_add(struct chunk_pool *pool, struct chunk *chunk)
@@ -130,28 +129,6 @@ static void unit_give(struct chunk_pool *pool, const struct chunk *chunk)
     }
 }
 
-/* Marks in pool->pinned what the sessions that read have pinned. */
-static void pins_collect(struct chunk_pool *pool)
-{
-    memset(pool->pinned, 0, (pool->units + 63) / 64 * sizeof *pool->pinned);
-    list_each(node, &pool->readers)
-    {
-        const struct client *client = list_entry(node, struct client, readers);
-        uint64_t pins[PINS_MAX];
-        const ssize_t bytes = pread(client->pins_fd, pins, sizeof pins, 0); /* [P4] acquire */
-        for (size_t i = 0; bytes > 0 && i < (size_t)bytes / sizeof pins[0]; i++) {
-            if (pins[i] != 0 && pins[i] <= pool->units) {
-                pool->pinned[(pins[i] - 1) / 64] |= UINT64_C(1) << ((pins[i] - 1) % 64);
-            }
-        }
-    }
-}
-
-static bool unit_pinned(const struct chunk_pool *pool, uint32_t unit)
-{
-    return (pool->pinned[unit / 64] >> (unit % 64) & 1) != 0;
-}
-
 /* The image is gone for everybody. A trimmed chunk whose slot is free already goes with it. */
 static void chunk_drop(struct chunk_pool *pool, struct chunk *chunk)
 {
@@ -169,11 +146,9 @@ static void chunk_drop(struct chunk_pool *pool, struct chunk *chunk)
     }
 }
 
-/* Frees the images of up to EVICTION_CANDIDATES clean chunks that nobody has pinned; returns how
- * many. */
-static uint32_t pool_evict(struct chunk_pool *pool)
+/* Marks the next candidates' stamps; returns how many there are. */
+static uint32_t candidates_mark(struct chunk_pool *pool, struct chunk *candidates[])
 {
-    struct chunk *candidates[EVICTION_CANDIDATES];
     uint32_t count = 0;
     list_each(node, &pool->clean)
     {
@@ -186,23 +161,41 @@ static uint32_t pool_evict(struct chunk_pool *pool)
                            atom_load_relaxed(stamp) | CHUNK_STAMP_EVICTING); /* sole writer */
         candidates[count++] = chunk;
     }
+    return count;
+}
+
+static void candidate_keep(struct chunk_pool *pool, struct chunk *chunk)
+{
+    struct atom *stamp = stamp_of(pool, chunk);
+    chunk_stamp_set(stamp, atom_load_relaxed(stamp) & ~CHUNK_STAMP_EVICTING);
+    clean_remove(pool, chunk);
+    clean_add(pool, chunk);
+}
+
+/* Frees the images of up to EVICTION_CANDIDATES clean chunks that nobody has pinned, or only with
+ * overdue pins where `revoking`; returns how many. */
+static uint32_t pool_evict(struct chunk_pool *pool, bool revoking)
+{
+    struct chunk *candidates[EVICTION_CANDIDATES];
+    const uint32_t count = candidates_mark(pool, candidates);
     if (count == 0) {
         return 0;
     }
     fence_full(); /* [P3] */
-    pins_collect(pool);
+    const bool known = pool_pins_collect(pool, revoking);
     uint32_t freed = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct chunk *chunk = candidates[i];
-        if (unit_pinned(pool, chunk->unit)) {
-            struct atom *stamp = stamp_of(pool, chunk);
-            chunk_stamp_set(stamp, atom_load_relaxed(stamp) & ~CHUNK_STAMP_EVICTING);
-            clean_remove(pool, chunk);
-            clean_add(pool, chunk);
-        } else {
-            chunk_drop(pool, chunk);
-            freed++;
+        /* One is enough of those that somebody holds. */
+        if (!known || unit_is_marked(pool->marks, chunk->unit) || (revoking && freed > 0)) {
+            candidate_keep(pool, chunk);
+            continue;
         }
+        if (revoking) {
+            pool_pins_revoke(pool, chunk->unit);
+        }
+        chunk_drop(pool, chunk);
+        freed++;
     }
     return freed;
 }
@@ -212,18 +205,30 @@ static uint32_t unit_take(struct chunk_pool *pool, const struct chunk *chunk, bo
     return chunk_is_small(chunk) ? unit_take_small(pool, system) : unit_take_big(pool, system);
 }
 
-enum pool_outcome pool_assign(struct chunk_pool *pool, struct chunk *chunk, bool system)
+/* Every clean chunk gets one chance: what is kept goes to the end of the list. */
+static void unit_make(struct chunk_pool *pool, struct chunk *chunk, bool system, bool revoking)
 {
-    ensure(chunk->unit == UNIT_NONE);
-    chunk->unit = unit_take(pool, chunk, system);
-    /* Every clean chunk gets one chance: what is pinned goes to the end of the list. */
     for (uint32_t looked = 0; chunk->unit == UNIT_NONE && looked < pool->clean_count;) {
-        if (pool_evict(pool) > 0) {
+        if (pool_evict(pool, revoking) > 0) {
             chunk->unit = unit_take(pool, chunk, system);
         } else {
             looked += EVICTION_CANDIDATES;
         }
     }
+}
+
+enum pool_outcome pool_assign(struct chunk_pool *pool, struct chunk *chunk, bool system)
+{
+    ensure(chunk->unit == UNIT_NONE);
+    chunk->unit = unit_take(pool, chunk, system);
+    if (chunk->unit == UNIT_NONE) {
+        unit_make(pool, chunk, system, false);
+    }
+    if (chunk->unit == UNIT_NONE && pool->pins_overdue) {
+        unit_make(pool, chunk, system, true);
+        pool->pins_overdue = chunk->unit != UNIT_NONE;
+    }
+    pool->is_short = pool->is_short || chunk->unit == UNIT_NONE;
     return chunk->unit != UNIT_NONE ? POOL_OK : POOL_FULL;
 }
 

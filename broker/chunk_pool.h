@@ -7,7 +7,7 @@
  *             in `clean`, the least recently used first.
  * Ordering:   [P3] pool_evict(): the top bit of the candidates' stamps, then a full fence, then the
  *             pins of all sessions that read; partner pin_take() (shm/pins.h).
- * Not here:   reading and writing images (fetch.h, flush.h).
+ * Not here:   reading pins (pool_pins.h); reading and writing images (fetch.h, flush.h).
  */
 #ifndef TUSK_BROKER_CHUNK_POOL_H
 #define TUSK_BROKER_CHUNK_POOL_H
@@ -30,12 +30,17 @@ struct chunk_pool {
     uint32_t free_big_count;
     uint32_t partial;      /* the place that small chunks are taken from, or UNIT_NONE */
     uint32_t partial_hint; /* where to look for another one */
-    uint64_t *pinned;      /* per unit one bit: scratch of an eviction */
+    uint64_t *marks;       /* per unit one bit: scratch of an eviction, or of a look at pins */
     uint64_t next_stamp;
     struct list clean; /* of struct chunk.clean */
     uint32_t clean_count;
     struct list readers; /* of struct client.readers */
     uint64_t evictions;
+    bool is_short;      /* an assignment has failed, and nobody has said that it is over */
+    uint64_t looked_ns; /* when pins were last looked at, CLOCK_MONOTONIC */
+    bool pins_overdue;  /* ... and some were overdue */
+    bool pins_revoked;  /* a session has client.pins_revoked */
+    bool pins_faulty;   /* a session has client.pins_fault */
 };
 
 /* The pool keeps so many big places for the system topic alone, so that what frees space can always
@@ -47,8 +52,9 @@ enum pool_outcome { POOL_OK = 0, POOL_FULL = 1 };
 int pool_init(struct chunk_pool *pool, struct directory_shm *directory, void *arena);
 void pool_deinit(struct chunk_pool *pool);
 
-/* Gives the chunk a unit (evicting clean images where needed): POOL_OK or POOL_FULL. Its contents
- * are whatever was there; the chunk is not visible to readers before pool_show(). */
+/* Gives the chunk a unit (evicting clean images where needed, overdue pins notwithstanding where
+ * nothing else helps): POOL_OK or POOL_FULL. Its contents are whatever was there; the chunk is not
+ * visible to readers before pool_show(). */
 enum pool_outcome pool_assign(struct chunk_pool *pool, struct chunk *chunk, bool system);
 
 /* The image is complete as far as published positions say: readers may find and pin it. */

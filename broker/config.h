@@ -33,7 +33,9 @@ enum {
 #define CONFIG_ENGINES_MAX UINT64_C(64)
 #define CONFIG_TOPICS_MAX (UINT64_C(1) << 20)
 #define CONFIG_LANES_MAX (UINT64_C(1) << 16)
-#define CONFIG_FSYNC_INTERVAL_MS_MAX UINT64_C(3600000)  /* one hour */
+#define CONFIG_FSYNC_INTERVAL_MS_MAX UINT64_C(3600000) /* one hour */
+#define CONFIG_PIN_TIMEOUT_MS_MIN UINT64_C(10)
+#define CONFIG_PIN_TIMEOUT_MS_MAX UINT64_C(3600000)     /* one hour */
 #define CONFIG_PERSIST_EVERY_MAX ((uint64_t)UINT32_MAX) /* the width of the API's member */
 
 enum fsync_schedule { FSYNC_EACH, FSYNC_INTERVAL, FSYNC_NONE };
@@ -62,6 +64,7 @@ struct config {
     uint64_t segment_bytes;
     uint64_t engines;
     enum idle_strategy idle;
+    uint64_t pin_timeout_ns; /* while the arena is short, readers keep what they hold so long */
     uint64_t topics_max;
     uint64_t lanes_max;
 

@@ -6,6 +6,7 @@
 #include "broker/engine_state.h"
 #include "broker/fetch.h"
 #include "broker/pending.h"
+#include "broker/pin_watch.h"
 #include "broker/retention.h"
 #include "broker/tail_wait.h"
 #include "shm/wake.h"
@@ -136,7 +137,9 @@ static void arena_short_tell(struct engine_store *served)
 static uint64_t store_next_ns(const struct engine_store *served)
 {
     const uint64_t flush = flush_next_ns(&served->store);
-    return flush < served->tick_ns ? flush : served->tick_ns;
+    const uint64_t look = pin_watch_next_ns(&served->store);
+    const uint64_t next = flush < look ? flush : look;
+    return next < served->tick_ns ? next : served->tick_ns;
 }
 
 /* A pass over the store would find nothing: what an engine with many stores saves. */
@@ -174,6 +177,7 @@ static void store_tell(struct engine_store *served)
     topics_look(&served->store);
     lane_set_publish(&served->lanes);
     arena_short_tell(served);
+    pin_watch_step(&served->lanes, room_is_wanted(served));
     tick(served);
 }
 

@@ -24,6 +24,8 @@ struct fetch_hold {
     struct list_node holds; /* in lane.fetched */
     struct chunk *chunk;
     uint64_t cq_index;
+    uint64_t seen_ns; /* when it was looked at first while the arena was short; 0: never */
+    bool revoked;     /* it keeps the chunk in its topic only */
 };
 
 static void waiter_complete(struct store *store, struct pending *pending, struct chunk *chunk)
@@ -231,10 +233,35 @@ void fetch_release(struct store *store, struct lane *lane, bool all)
             break;
         }
         struct chunk *chunk = hold->chunk;
+        if (hold->revoked) {
+            chunk->keeps--;
+        } else {
+            chunk->holds--;
+        }
         list_remove(&hold->holds);
         free(hold);
-        chunk->holds--;
         flush_settle_chunk(store, chunk);
         retention_look(store, chunk->topic);
     }
+}
+
+uint64_t fetch_revoke(struct store *store, struct lane *lane, uint64_t timeout_ns)
+{
+    uint64_t count = 0;
+    list_each(node, &lane->fetched)
+    {
+        struct fetch_hold *hold = list_entry(node, struct fetch_hold, holds);
+        if (hold->seen_ns == 0) {
+            hold->seen_ns = store->now_ns;
+        }
+        if (hold->revoked || store->now_ns - hold->seen_ns < timeout_ns) {
+            continue;
+        }
+        hold->revoked = true;
+        hold->chunk->keeps++;
+        hold->chunk->holds--;
+        flush_settle_chunk(store, hold->chunk);
+        count++;
+    }
+    return count;
 }

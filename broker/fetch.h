@@ -26,6 +26,10 @@ void fetch_hold(struct lane *lane, struct chunk *chunk);
 /* Lets go of what the lane's client has reaped; `all`: of everything, the lane is going. */
 void fetch_release(struct store *store, struct lane *lane, bool all);
 
+/* A look while the arena is short: what the lane's client has not reaped for so long, counted from the
+ * first look, stays in its topic but not in the arena. Returns how many chunks that is news for. */
+uint64_t fetch_revoke(struct store *store, struct lane *lane, uint64_t timeout_ns);
+
 /* Something was freed: tries again to load the chunks that found no room. */
 void fetch_retry(struct store *store);
 

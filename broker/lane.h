@@ -19,6 +19,7 @@
 #include "shm/ledger.h"
 
 struct engine_store;
+struct pin_note;
 
 /* Why a lane is not looked at although it may hold submissions. */
 enum lane_state {
@@ -41,10 +42,13 @@ struct client {
     struct engine_store *store; /* that serves it */
 
     /* Engine. */
-    struct list_node clients; /* in lane_set.clients */
-    struct list lanes;        /* of struct lane.siblings */
-    struct list topic_refs;   /* of struct topic_ref */
-    struct list_node readers; /* in engine.readers, once it has pins */
+    struct list_node clients;   /* in lane_set.clients */
+    struct list lanes;          /* of struct lane.siblings */
+    struct list topic_refs;     /* of struct topic_ref */
+    struct list_node readers;   /* in pool.readers, once it has pins */
+    struct pin_note *pin_notes; /* of each of its pins, or NULL (pool_pins.h) */
+    uint64_t pins_revoked;      /* so many, not told yet */
+    int pins_fault;             /* why its pins could not be read, -errno */
     struct mail closed_mail;
     struct mail hostile_mail;
     char hostile[120]; /* what it did, in words; "" = nothing */

@@ -1,6 +1,8 @@
 /* Lane set: see lane_set.h. */
 #include "broker/lane_set.h"
 
+#include <stdio.h>
+
 #include "broker/fetch.h"
 #include "broker/pending.h"
 #include "broker/refusal.h"
@@ -150,6 +152,12 @@ static void client_expel(struct lane_set *set, struct client *client)
         }
     }
     set->client_hostile(set, client);
+}
+
+void lane_set_expel(struct lane_set *set, struct client *client, const char *what)
+{
+    snprintf(client->hostile, sizeof client->hostile, "%s", what);
+    client_expel(set, client);
 }
 
 /* One lane's turn; true: it took something. */

@@ -41,6 +41,9 @@ void lane_set_attach(struct lane_set *set, struct lane *lane);
 /* Takes what the lane has published, then lets go of it: lane_closed() follows. */
 void lane_set_close(struct lane_set *set, struct lane *lane);
 
+/* The client is not listened to any more, because of `what` it did; its session is closed. */
+void lane_set_expel(struct lane_set *set, struct client *client, const char *what);
+
 /* One round over the active lanes, each up to a quantum; returns whether anything was taken. */
 bool lane_set_take(struct lane_set *set);
 

@@ -14,7 +14,7 @@ enum { CONSUMED_CHUNKS_BEFORE_SYNC = 32 };
 
 static bool chunk_is_used(const struct chunk *chunk)
 {
-    return chunk->holds > 0 || !list_empty(&chunk->waiters);
+    return chunk_is_kept(chunk) || !list_empty(&chunk->waiters);
 }
 
 /* Chunks that lie wholly before the topic's first entry go as soon as nobody uses them. */

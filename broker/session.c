@@ -308,6 +308,7 @@ void session_free(struct session *session)
         cleanup_fd_close(&session->pins_share);
         run_dir_remove_pins(set->run_dir, session->client.session_id);
     }
+    free(session->client.pin_notes);
     list_remove(&session->sessions);
     if (session->state == SESSION_GREETING) {
         set->greeting_count--;

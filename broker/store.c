@@ -53,7 +53,7 @@ static bool frees_due(const struct store *store)
 {
     list_each(node, &store->frees)
     {
-        if (list_entry(node, struct chunk, frees)->holds == 0) {
+        if (!chunk_is_kept(list_entry(node, struct chunk, frees))) {
             return true;
         }
     }
@@ -243,7 +243,7 @@ void store_frees_release(struct store *store, uint64_t number)
         if (chunk->free_after_sync > number) {
             break;
         }
-        if (chunk->holds > 0) {
+        if (chunk_is_kept(chunk)) {
             continue;
         }
         list_remove(&chunk->frees);

@@ -40,6 +40,7 @@ struct chunk {
     uint32_t unit;  /* in the arena, or UNIT_NONE */
     uint32_t seed;  /* of its frames' checksums */
     uint32_t holds; /* fetches not reaped, claims, writes in flight: neither evicted nor trimmed */
+    uint32_t keeps; /* the same, not reaped for too long: evicted, but not trimmed */
     enum chunk_state state;
     bool base_exact;
     bool started;             /* its header is complete: it has a first unit */
@@ -117,6 +118,12 @@ static inline struct chunk *topic_chunk(const struct topic *topic, uint64_t numb
     return number - topic->first_chunk < topic->chunk_count
                ? topic->chunks[number - topic->first_chunk]
                : NULL;
+}
+
+/* Must it stay in its topic? */
+static inline bool chunk_is_kept(const struct chunk *chunk)
+{
+    return chunk->holds > 0 || chunk->keeps > 0;
 }
 
 /* Appends a chunk, which becomes the topic's, behind its last one. 0 or -ENOMEM. */

@@ -26,6 +26,8 @@ static const struct layout_item layout_table[] = {
     {VALUE(BLOCK_BYTES)},
     {VALUE(CHUNK_MAP_ENTRIES)},
     {VALUE(PINS_MAX)},
+    {VALUE(PIN_STAMP_SHIFT)},
+    {VALUE(PIN_SERIAL_SHIFT)},
     {VALUE(CQ_SLOTS)},
     {VALUE(CHUNK_UNIT_BITS)},
     {VALUE(COUNTERS_MAX)},

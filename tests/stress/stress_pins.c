@@ -59,10 +59,11 @@ ssize_t pread(int fd, void *buffer, size_t bytes, off_t offset)
     if (BY_KERNEL && dice_roll(&dice, 8) == 0) {
         return syscall(SYS_pread64, fd, buffer, bytes, offset);
     }
-    for (size_t word = 0; word < bytes / sizeof *words; word++) {
+    stress_check(bytes >= sizeof *pins[0], "%zu bytes are not all pins", bytes);
+    for (size_t word = 0; word < PINS_MAX; word++) {
         words[word] = atom_load_acquire(&pins[reader]->pin[word]); /* [P4] */
     }
-    return (ssize_t)bytes;
+    return sizeof *pins[0];
 }
 
 /* A life of a chunk in the arena fills its image with one word, which its header tells. */

@@ -302,7 +302,8 @@ static bool chunk_take_away(struct stage *stage, struct stage_topic *topic, uint
     chunk_stamp_set(stamp, before | CHUNK_STAMP_EVICTING);
     fence_full(); /* [P3] */
     for (int i = 0; i < PINS_MAX; i++) {
-        if (atom_load_relaxed(&pins->pin[i]) == (uint64_t)chunk->unit + 1) { /* ordered by [P3] */
+        const uint64_t word = atom_load_relaxed(&pins->pin[i]); /* ordered by [P3] */
+        if (pin_unit_next(word) == chunk->unit + 1 && pin_is_of(word, before)) {
             chunk_stamp_set(stamp, before);
             return false;
         }

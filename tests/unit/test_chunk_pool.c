@@ -3,120 +3,16 @@
  * goes when room is needed is what was used longest ago and is clean, held by nobody and pinned by
  * nobody, as real files of pins say; the system topic's reserve is kept; and over random use the
  * pool agrees with a model of who owns which unit.
+ * Pins that are held for too long or cannot be read: test_pool_pins.c.
  * Readers and the pool at once: tests/stress/stress_pins.c.
  */
 #include <criterion/criterion.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "broker/chunk_pool.h"
-#include "broker/lane.h"
-#include "shm/pins.h"
+#include "tests/unit/pool_stage.h"
 
-enum {
-    BIGS = 12, /* places for big chunks in the arena */
-    UNITS = BIGS * SMALL_CHUNKS,
-    USER_BIGS = BIGS - POOL_SYSTEM_BIGS,
-    USER_UNITS = USER_BIGS * SMALL_CHUNKS,
-    READERS = 3,
-    CHUNKS = 400,
-    BIG_NUMBER = SMALL_CHUNKS, /* the first chunk of a topic that is big */
-};
-
-static struct directory_shm *directory;
-static unsigned char *arena;
-static struct chunk_pool pool;
-static struct topic topic;
-static struct client clients[READERS];
-static struct chunk *chunks[CHUNKS];
-
-static void *memory_make(uint64_t bytes)
-{
-    void *memory = aligned_alloc(BLOCK_BYTES, bytes);
-    cr_assert_not_null(memory);
-    memset(memory, 0, bytes);
-    return memory;
-}
-
-static void set_up(void)
-{
-    const struct directory_geometry geometry = {
-        .chunk_bytes = CHUNK_BYTES_MIN, .arena_bytes = BIGS * CHUNK_BYTES_MIN, .topics_max = 1};
-    directory = memory_make(directory_bytes(&geometry));
-    directory_format(directory, &geometry, 1, 1);
-    arena = memory_make(geometry.arena_bytes);
-    topic = (struct topic){.shm = directory_topic(directory, 0)};
-    cr_assert_eq(pool_init(&pool, directory, arena), 0);
-    for (int i = 0; i < READERS; i++) {
-        clients[i].pins_fd = memfd_create("pins", MFD_CLOEXEC);
-        cr_assert_geq(clients[i].pins_fd, 0);
-        cr_assert_eq(ftruncate(clients[i].pins_fd, sizeof(struct pins_shm)), 0);
-        list_push_back(&pool.readers, &clients[i].readers);
-    }
-}
-
-static void tear_down(void)
-{
-    for (int i = 0; i < CHUNKS; i++) {
-        chunk_free(chunks[i]);
-    }
-    for (int i = 0; i < READERS; i++) {
-        close(clients[i].pins_fd);
-    }
-    pool_deinit(&pool);
-    free(arena);
-    free(directory);
-}
-
-TestSuite(chunk_pool, .init = set_up, .fini = tear_down);
-
-static struct chunk *chunk_make(int index, uint64_t number)
-{
-    chunks[index] = chunk_new(&topic, number);
-    cr_assert_not_null(chunks[index]);
-    return chunks[index];
-}
-
-static struct chunk *chunk_place(int index, uint64_t number, bool system)
-{
-    struct chunk *chunk = chunk_make(index, number);
-    cr_assert_eq(pool_assign(&pool, chunk, system), POOL_OK, "chunk %d", index);
-    return chunk;
-}
-
-/* A chunk that may go. */
-static struct chunk *chunk_place_clean(int index, uint64_t number)
-{
-    struct chunk *chunk = chunk_place(index, number, false);
-    pool_show(&pool, chunk);
-    pool_settle(&pool, chunk, true);
-    return chunk;
-}
-
-static uint64_t stamp_of(const struct chunk *chunk)
-{
-    return chunk_stamp(directory_stamp(directory, chunk->unit));
-}
-
-static void pin_write(int reader, int slot, uint64_t value)
-{
-    cr_assert_eq(
-        pwrite(clients[reader].pins_fd, &value, sizeof value, (off_t)((size_t)slot * sizeof value)),
-        (ssize_t)sizeof value);
-}
-
-static bool is_there(const struct chunk *chunk)
-{
-    return chunk->state == CHUNK_RESIDENT && chunk->unit != UNIT_NONE && stamp_of(chunk) != 0;
-}
-
-static bool is_gone(const struct chunk *chunk)
-{
-    return chunk->state == CHUNK_COLD && chunk->unit == UNIT_NONE;
-}
+TestSuite(chunk_pool, .init = pool_stage_begin, .fini = pool_stage_end);
 
 Test(chunk_pool, sixteen_small_chunks_share_a_place)
 {
@@ -149,9 +45,9 @@ Test(chunk_pool, images_lie_apart_in_the_arena)
     const struct chunk *small = chunk_place(0, 15, false);
     const struct chunk *big = chunk_place(1, 16, false);
     const uint64_t small_bytes = CHUNK_BYTES_MIN / SMALL_CHUNKS;
-    cr_assert_eq(pool_image(&pool, small), arena + small->unit * small_bytes);
-    cr_assert_eq(pool_image(&pool, big), arena + big->unit * small_bytes);
-    cr_assert_leq(pool_image(&pool, big) + CHUNK_BYTES_MIN, arena + BIGS * CHUNK_BYTES_MIN);
+    cr_assert_eq(pool_image(&pool, small), pool.arena + small->unit * small_bytes);
+    cr_assert_eq(pool_image(&pool, big), pool.arena + big->unit * small_bytes);
+    cr_assert_leq(pool_image(&pool, big) + CHUNK_BYTES_MIN, pool.arena + BIGS * CHUNK_BYTES_MIN);
     cr_assert_eq(pool_at(&pool, small, 15 * small_bytes + 100), pool_image(&pool, small) + 100);
     cr_assert_eq(pool_at(&pool, big, CHUNK_BYTES_MIN + 64), pool_image(&pool, big) + 64);
 }
@@ -210,10 +106,10 @@ Test(chunk_pool, shows_an_image_only_when_it_is_said_to_be_complete)
     struct chunk *chunk = chunk_place(0, 3, false);
     uint32_t unit;
     cr_assert_eq(stamp_of(chunk), 0);
-    cr_assert_eq(topic_chunk_unit(topic.shm, 3, &unit), 0);
+    cr_assert_eq(topic_chunk_unit(pool_topic.shm, 3, &unit), 0);
     pool_show(&pool, chunk);
     cr_assert(is_there(chunk));
-    cr_assert_eq(topic_chunk_unit(topic.shm, 3, &unit), 1);
+    cr_assert_eq(topic_chunk_unit(pool_topic.shm, 3, &unit), 1);
     cr_assert_eq(unit, chunk->unit);
 }
 
@@ -239,14 +135,14 @@ Test(chunk_pool, what_was_used_longest_ago_goes_first)
 Test(chunk_pool, an_evicted_image_is_nowhere_to_be_found)
 {
     const struct chunk *chunk = chunk_place_clean(0, BIG_NUMBER);
-    struct atom *stamp = directory_stamp(directory, chunk->unit);
+    struct atom *stamp = directory_stamp(pool.directory, chunk->unit);
     uint32_t unit;
     for (int i = 1; i <= USER_BIGS; i++) {
         chunk_place(i, BIG_NUMBER + 1, false);
     }
     cr_assert(is_gone(chunk));
     cr_assert_eq(chunk_stamp(stamp), 0);
-    cr_assert_eq(topic_chunk_unit(topic.shm, BIG_NUMBER, &unit), 0);
+    cr_assert_eq(topic_chunk_unit(pool_topic.shm, BIG_NUMBER, &unit), 0);
 }
 
 Test(chunk_pool, eviction_leaves_what_the_map_says_of_another_chunk)
@@ -259,7 +155,7 @@ Test(chunk_pool, eviction_leaves_what_the_map_says_of_another_chunk)
     }
     uint32_t unit;
     cr_assert(is_gone(old));
-    cr_assert_eq(topic_chunk_unit(topic.shm, new->number, &unit), 1);
+    cr_assert_eq(topic_chunk_unit(pool_topic.shm, new->number, &unit), 1);
     cr_assert_eq(unit, new->unit);
 }
 
@@ -307,7 +203,7 @@ Test(chunk_pool, what_any_session_has_pinned_stays)
     }
     const int slots[READERS] = {0, 500, PINS_MAX - 1};
     for (int i = 0; i < READERS; i++) {
-        pin_write(i, slots[i], (uint64_t)chunks[i]->unit + 1);
+        pin_write(i, slots[i], pin_of(chunks[i]));
         stamps[i] = stamp_of(chunks[i]);
     }
     for (int i = READERS; i < USER_BIGS; i++) {
@@ -333,7 +229,7 @@ Test(chunk_pool, everything_pinned_is_full_and_nothing_changes)
 {
     for (int i = 0; i < USER_UNITS; i++) {
         chunk_place_clean(i, (uint64_t)i % SMALL_CHUNKS);
-        pin_write(i % READERS, i, (uint64_t)chunks[i]->unit + 1);
+        pin_write(i % READERS, i, pin_of(chunks[i]));
     }
     struct chunk *small = chunk_make(USER_UNITS, 0);
     struct chunk *big = chunk_make(USER_UNITS + 1, BIG_NUMBER);
@@ -362,16 +258,10 @@ Test(chunk_pool, nonsense_in_the_pins_only_harms_its_writer)
     for (int i = 0; i < PINS_MAX; i++) {
         pin_write(0, i, nonsense[i % 4]);
     }
-    pin_write(1, PINS_MAX + 5, (uint64_t)chunks[0]->unit + 1);  /* it grew its file */
-    cr_assert_eq(ftruncate(clients[2].pins_fd, 12), 0);         /* it cut its file */
-    pin_write(2, 0, (uint64_t)chunks[USER_BIGS - 1]->unit + 1); /* ... this one counts */
-    for (int i = 0; i < USER_BIGS - 1; i++) {
+    for (int i = 0; i < USER_BIGS; i++) {
         chunk_place(50 + i, BIG_NUMBER, false);
     }
-    cr_assert(is_there(chunks[USER_BIGS - 1]));
-    cr_assert_eq(pool_assign(&pool, chunk_make(100, BIG_NUMBER), false), POOL_FULL);
-    cr_assert_eq(ftruncate(clients[2].pins_fd, 0), 0);
-    cr_assert_eq(pool_assign(&pool, chunks[100], false), POOL_OK);
+    cr_assert_not(pool.pins_faulty);
 }
 
 /* A chunk of a trimmed topic: nobody but the pool knows it, unless its slot is still to be freed. */
@@ -475,7 +365,7 @@ static void use_resident(struct model *model, int index)
     switch (rand() % 5) {
     case 0:
         model->pinned[index] = !model->pinned[index];
-        pin_write(index % READERS, index, model->pinned[index] ? (uint64_t)chunk->unit + 1 : 0);
+        pin_write(index % READERS, index, model->pinned[index] ? pin_of(chunk) : 0);
         break;
     case 1:
         chunk->holds = chunk->holds == 0 && rand() % 8 == 0 ? 1 : 0;
