@@ -83,8 +83,7 @@ void chunk_view_trim(struct chunk_view *view, struct client_lane *lane)
     view->count = 1;
 }
 
-/* The current chunk is not looked at any more; it stays held if entries lie in it. */
-static void view_leave(struct chunk_view *view, struct client_lane *lane)
+void chunk_view_leave(struct chunk_view *view, struct client_lane *lane)
 {
     if (view->image != NULL && !chunk_view_hold(view)->used) {
         hold_release(view, chunk_view_hold(view), lane);
@@ -108,9 +107,10 @@ static bool image_is(const struct chunk_view *view, uint32_t unit, uint64_t chun
            header->topic_id == atom_load_relaxed(&view->topic->shm->topic_id);
 }
 
-static void view_show(struct chunk_view *view, const struct chunk_hold *hold, uint64_t chunk_no)
+static void view_show(struct chunk_view *view, struct chunk_hold *hold, uint64_t chunk_no)
 {
     struct arena *arena = &view->topic->tusk->arena;
+    hold->stamp_word = stamp_of(view, hold->unit);
     view->holds[view->count++] = *hold;
     view->transient = pin_word_transient(arena, hold->pin);
     view->image = arena->images + (uint64_t)hold->unit * arena->unit_bytes;
@@ -203,7 +203,7 @@ static int hold_new(struct chunk_view *view, struct client_lane *lane, struct ch
     if (error != 0) {
         return error;
     }
-    view_leave(view, lane);
+    chunk_view_leave(view, lane);
     if (view->count == CHUNK_HOLDS_MAX) {
         return CHUNK_VIEW_FULL;
     }
@@ -297,8 +297,13 @@ int chunk_view_enter_mapped(struct chunk_view *view, struct client_lane *lane, u
     return 0;
 }
 
-bool chunk_view_intact(struct chunk_view *view)
+bool chunk_view_revoked(const struct chunk_view *view)
 {
-    const struct chunk_hold *hold = chunk_view_hold(view);
-    return pin_intact(stamp_of(view, hold->unit), hold->stamp);
+    for (uint32_t i = 0; i < view->count; i++) {
+        const struct chunk_hold *hold = &view->holds[i];
+        if (hold->used && !pin_intact(hold->stamp_word, hold->stamp)) {
+            return true;
+        }
+    }
+    return false;
 }

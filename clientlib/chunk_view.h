@@ -11,6 +11,7 @@
 #ifndef TUSK_CLIENTLIB_CHUNK_VIEW_H
 #define TUSK_CLIENTLIB_CHUNK_VIEW_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@
 #include "clientlib/expiry.h"
 #include "clientlib/topic.h"
 #include "shm/frame.h"
+#include "shm/pins.h"
 
 enum {
     /* Chunks that one handle's entries can lie in at once: bounds what one batch can pin. */
@@ -32,6 +34,7 @@ enum chunk_view_outcome {
 
 struct chunk_hold {
     struct atom *pin;
+    const struct atom *stamp_word; /* of the unit, in the directory */
     uint64_t stamp;
     uint32_t unit;
     bool used; /* entries of the call that lasts lie in it */
@@ -69,6 +72,9 @@ int chunk_view_find(struct chunk_view *view, struct client_lane *lane, unsigned 
 int chunk_view_reserve(struct chunk_view *view, uint32_t wanted, uint32_t *chunks);
 void chunk_view_spares_give(struct chunk_view *view);
 
+/* The current chunk is not looked at any more; it stays held if entries lie in it. */
+void chunk_view_leave(struct chunk_view *view, struct client_lane *lane);
+
 /* Lets go of all but the current chunk, in which no entry is valid any more either. */
 void chunk_view_trim(struct chunk_view *view, struct client_lane *lane);
 
@@ -85,7 +91,15 @@ static inline struct chunk_hold *chunk_view_hold(struct chunk_view *view)
     return &view->holds[view->count - 1];
 }
 
-/* Has the current image been intact since it was pinned? */
-bool chunk_view_intact(struct chunk_view *view);
+/* Has the current image been intact since it was pinned? What was read of it before was its own. */
+static inline bool chunk_view_intact(struct chunk_view *view)
+{
+    const struct chunk_hold *hold = chunk_view_hold(view);
+    atomic_thread_fence(memory_order_acquire); /* of the image, then of the stamp */
+    return pin_intact(hold->stamp_word, hold->stamp);
+}
+
+/* Is one of the chunks in which entries were given taken back (--pin-timeout)? */
+bool chunk_view_revoked(const struct chunk_view *view);
 
 #endif

@@ -301,8 +301,11 @@ static int topic_read(struct tusk_topic *topic, struct cursor_read *read)
     if (answer != 0) {
         return answer;
     }
-    walk_call_begin(&cursor->walk, lane);
     cursor->wait.hungry = false;
+    answer = walk_call_begin(&cursor->walk, lane);
+    if (UNLIKELY(answer != 0)) {
+        return answer;
+    }
     read->expiry = handle_expiry(topic->tusk);
     answer = cursor_read(cursor, read);
     if (answer == 0) {

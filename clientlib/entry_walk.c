@@ -59,10 +59,13 @@ void walk_to_time(struct entry_walk *walk, uint64_t time_ns)
     walk->time_ns = time_ns;
 }
 
-void walk_call_begin(struct entry_walk *walk, struct client_lane *lane)
+int walk_call_begin(struct entry_walk *walk, struct client_lane *lane)
 {
     struct chunk_view *view = &walk->view;
-    if (__builtin_expect(view->count == 1 && view->image != NULL, 1)) {
+    const bool revoked = chunk_view_revoked(view);
+    if (UNLIKELY(revoked)) {
+        chunk_view_release(view, lane);
+    } else if (__builtin_expect(view->count == 1 && view->image != NULL, 1)) {
         view->holds[0].used = false;
     } else if (view->count > 0) {
         chunk_view_trim(view, lane);
@@ -72,6 +75,7 @@ void walk_call_begin(struct entry_walk *walk, struct client_lane *lane)
         walk->blocks->next = NULL;
         walk->block_spare = true;
     }
+    return revoked ? -ESTALE : 0;
 }
 
 void walk_release(struct entry_walk *walk, struct client_lane *lane)
@@ -100,13 +104,15 @@ static struct walk_block *block_new(struct entry_walk *walk, size_t bytes)
     return block;
 }
 
-/* The current image says what can't be: it was taken back, or it is damaged. */
+/* The current image says what can't be: it was taken back, or it is damaged. Then the way to this
+ * place may have led through what was not the chunk's either. */
 static int frame_refused(struct entry_walk *walk, struct client_lane *lane)
 {
     if (chunk_view_intact(&walk->view)) {
         return -EBADMSG;
     }
-    chunk_view_release(&walk->view, lane);
+    chunk_view_leave(&walk->view, lane);
+    walk->located = false;
     return WALK_TAKEN_BACK;
 }
 
@@ -119,6 +125,9 @@ static int walk_frame(struct entry_walk *walk, struct client_lane *lane, struct 
     const uint64_t chunk_bytes = lane->tusk->directory->header.chunk_bytes;
     for (;;) {
         if (UNLIKELY(view->image == NULL || walk->position - view->start >= view->bytes)) {
+            if (view->image != NULL && !chunk_view_intact(view)) {
+                return frame_refused(walk, lane); /* what led here was not the chunk's */
+            }
             const uint64_t chunk_no = chunk_number(walk->position, chunk_bytes);
             const int outcome = chunk_view_enter(view, lane, chunk_no, expiry);
             if (outcome != 0) {
@@ -140,10 +149,10 @@ static int walk_frame(struct entry_walk *walk, struct client_lane *lane, struct 
     }
 }
 
-static void walk_pass(struct entry_walk *walk, const struct client_lane *lane,
-                      const struct frame_header *frame)
+/* Behind a frame with this payload. */
+static void walk_pass(struct entry_walk *walk, const struct client_lane *lane, uint64_t size)
 {
-    walk->position = frame_settle(walk->position + frame_bytes(frame->size), walk->view.chunk_no,
+    walk->position = frame_settle(walk->position + frame_bytes(size), walk->view.chunk_no,
                                   lane->tusk->directory->header.chunk_bytes);
 }
 
@@ -162,7 +171,7 @@ static int walk_first_frame(struct entry_walk *walk, struct client_lane *lane, s
             return 0;
         }
         if (here->seq == walk->seq && (here->flags & FRAME_DAMAGED) != 0) {
-            return -EBADMSG;
+            return frame_refused(walk, lane);
         }
         const uint64_t chunk_no = walk->view.chunk_no;
         if (here->seq == walk->seq && chunk_no > 0 && chunk_no < backed_from) {
@@ -171,7 +180,7 @@ static int walk_first_frame(struct entry_walk *walk, struct client_lane *lane, s
             walk->position =
                 chunk_first_frame(chunk_no - 1, lane->tusk->directory->header.chunk_bytes);
         } else if (here->seq < walk->seq) {
-            walk_pass(walk, lane, here);
+            walk_pass(walk, lane, here->size);
         } else {
             return topic_first_seq(walk->view.topic->shm) > walk->seq ? -ENODATA
                                                                       : frame_refused(walk, lane);
@@ -203,7 +212,7 @@ static int walk_assemble(struct entry_walk *walk, struct client_lane *lane,
         if (!chunk_view_intact(&walk->view) || (last && copied != total)) {
             return frame_refused(walk, lane);
         }
-        walk_pass(walk, lane, frame);
+        walk_pass(walk, lane, size);
         if (last) {
             break;
         }
@@ -219,10 +228,9 @@ static int walk_assemble(struct entry_walk *walk, struct client_lane *lane,
     return 0;
 }
 
-/* Copies an entry that lies in one piece, since its chunk can't be held. 0, WALK_TAKEN_BACK or an
- * error. */
-static int walk_copy(struct entry_walk *walk, struct client_lane *lane,
-                     const struct frame_header *frame, struct tusk_entry *entry)
+/* Copies an entry that lies in one piece, since its chunk can't be held. 0 or -ENOMEM. */
+static int walk_copy(struct entry_walk *walk, const struct frame_header *frame,
+                     struct tusk_entry *entry)
 {
     struct walk_block *block = block_new(walk, entry->size);
     if (block == NULL) {
@@ -230,7 +238,7 @@ static int walk_copy(struct entry_walk *walk, struct client_lane *lane,
     }
     memcpy(block->bytes, frame + 1, entry->size);
     entry->data = block->bytes;
-    return chunk_view_intact(&walk->view) ? 0 : frame_refused(walk, lane);
+    return 0;
 }
 
 /* An entry that lies in one frame, in place. As walk_give(). */
@@ -238,24 +246,27 @@ static int walk_give_whole(struct entry_walk *walk, struct client_lane *lane,
                            const struct frame_header *frame, size_t size_max,
                            struct tusk_entry *entry)
 {
-    if (frame->size > size_max) {
+    const uint64_t size = frame->size;
+    if (size > size_max) {
         return WALK_OVER;
     }
     *entry = (struct tusk_entry){
         .data = frame + 1,
-        .size = frame->size,
+        .size = size,
         .seq = walk->seq,
         .time_ns = frame->time_ns,
     };
     if (UNLIKELY(walk->view.transient)) {
-        const int outcome = walk_copy(walk, lane, frame, entry);
-        if (outcome != 0) {
-            return outcome;
+        const int error = walk_copy(walk, frame, entry);
+        if (error != 0) {
+            return error;
         }
-    } else {
-        chunk_view_hold(&walk->view)->used = true;
     }
-    walk_pass(walk, lane, frame);
+    if (UNLIKELY(!chunk_view_intact(&walk->view))) {
+        return frame_refused(walk, lane); /* a place of the same seq in another topic's chunk */
+    }
+    chunk_view_hold(&walk->view)->used = !walk->view.transient;
+    walk_pass(walk, lane, entry->size);
     walk->seq++;
     return WALK_ENTRY;
 }
@@ -324,7 +335,7 @@ static int walk_try(struct entry_walk *walk, struct client_lane *lane, uint64_t 
         }
         if (UNLIKELY(walk->time_filter) && frame->time_ns < walk->time_ns) {
             walk->seq++;
-            walk_pass(walk, lane, frame);
+            walk_pass(walk, lane, frame->size);
             continue;
         }
         walk->time_filter = false;

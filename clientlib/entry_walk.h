@@ -54,8 +54,9 @@ void walk_to_seq(struct entry_walk *walk, uint64_t seq);
 void walk_to_time(struct entry_walk *walk, uint64_t time_ns);
 void walk_to_position(struct entry_walk *walk, uint64_t seq, uint64_t position);
 
-/* Entries given by earlier calls are not valid any more. */
-void walk_call_begin(struct entry_walk *walk, struct client_lane *lane);
+/* Entries given by earlier calls are not valid any more. 0; -ESTALE, once: the place of one has been
+ * taken back (--pin-timeout) since it was given; the walk goes on behind it. */
+int walk_call_begin(struct entry_walk *walk, struct client_lane *lane);
 
 /* The call ends: what can't be held any longer is let go. */
 static inline void walk_call_end(struct entry_walk *walk, struct client_lane *lane)

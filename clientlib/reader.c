@@ -211,8 +211,11 @@ static int reader_read(struct tusk_reader *reader, size_t max_bytes, struct tusk
     if (UNLIKELY(answer != 0)) {
         return answer;
     }
-    walk_call_begin(&reader->walk, lane);
     reader->wait.hungry = false;
+    answer = walk_call_begin(&reader->walk, lane);
+    if (UNLIKELY(answer != 0)) {
+        return answer;
+    }
     /* The clock is looked at only where something is waited for. */
     const struct expiry now = {.at_ns = 0};
     answer = reader_take(reader, lane, max_bytes, entries, max, now);
@@ -270,7 +273,7 @@ int tusk_reader_seek(struct tusk_reader *reader, enum tusk_from from, uint64_t v
     const int outcome = reader_seek(reader, from, value);
     if (outcome == 0) {
         walk_release(&reader->walk, lane);
-        walk_call_begin(&reader->walk, lane);
+        (void)walk_call_begin(&reader->walk, lane); /* nothing is held that could be revoked */
         reader->wait.hungry = false;
     }
     return outcome;
