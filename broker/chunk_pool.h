@@ -39,7 +39,7 @@ struct chunk_pool {
     bool is_short;      /* an assignment has failed, and nobody has said that it is over */
     uint64_t looked_ns; /* when pins were last looked at, CLOCK_MONOTONIC */
     bool pins_overdue;  /* ... and some were overdue */
-    bool pins_revoked;  /* a session has client.pins_revoked */
+    uint64_t revocations;
     bool pins_faulty;   /* a session has client.pins_fault */
 };
 

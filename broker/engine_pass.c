@@ -84,6 +84,7 @@ static void counters_update(struct engine_store *served)
 {
     struct store *store = &served->store;
     counter_set(&store->counters, COUNTER_CHUNKS_EVICTED, store->pool.evictions);
+    counter_set(&store->counters, COUNTER_PINS_REVOKED, store->pool.revocations);
     counter_set(&store->counters, COUNTER_LANES, served->lanes.count);
     counter_set(&store->counters, COUNTER_TOPICS, store->topics.present);
     counter_set(&store->counters, COUNTER_SEGMENTS, store->segments.count);

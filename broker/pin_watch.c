@@ -52,7 +52,6 @@ static void faulty_expel(struct lane_set *lanes)
 static void revocation_say(struct store *store, const struct client *client, const char *what,
                            uint64_t count)
 {
-    counter_add(&store->counters, COUNTER_PINS_REVOKED, count);
     log_warning(store->log, "pins.revoked",
                 "session=%" PRIu64 " pid=%d uid=%u %s=%" PRIu64 " pin_timeout_ms=%" PRIu64
                 " action=\"the arena is short: its readers get ESTALE; let it read faster, or give "
@@ -63,7 +62,6 @@ static void revocation_say(struct store *store, const struct client *client, con
 
 static void revoked_say(struct store *store)
 {
-    store->pool.pins_revoked = false;
     list_each(node, &store->pool.readers)
     {
         struct client *client = list_entry(node, struct client, readers);
@@ -90,6 +88,7 @@ static bool fetched_look(struct lane_set *lanes)
         }
         if (count > 0) {
             revocation_say(store, client, "answers_unread", count);
+            store->pool.revocations += count;
             any = true;
         }
     }
@@ -103,13 +102,14 @@ void pin_watch_step(struct lane_set *lanes, bool wanted)
     if (pool->pins_faulty) {
         faulty_expel(lanes);
     }
-    if (pool->pins_revoked) {
+    if (pool->is_short && !wanted) {
+        pool->is_short = false;
         revoked_say(store);
     }
-    pool->is_short = pool->is_short && wanted;
     if (store->now_ns < pin_watch_next_ns(store)) {
         return;
     }
+    revoked_say(store); /* since the last look */
     const bool overdue = pool_pins_look(pool, store->now_ns, store->config->pin_timeout_ns);
     if (fetched_look(lanes) || overdue) {
         store->freed = true;

@@ -149,7 +149,7 @@ void pool_pins_revoke(struct chunk_pool *pool, uint32_t unit)
             if (note->since_ns == PIN_OVERDUE && word_unit(pool, note->word) == unit) {
                 *note = (struct pin_note){0};
                 client->pins_revoked++;
-                pool->pins_revoked = true;
+                pool->revocations++;
             }
         }
     }
