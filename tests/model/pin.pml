@@ -1,18 +1,20 @@
 /*
  * pin: readers pin chunk images that the pool evicts and reuses, on x86-TSO store buffers.
  * Proves:   a reader with a validated pin sees its chunk until it unpins, whatever the pool does
- *           and wherever a SIGKILL stops the broker (KILLS=1); with REVOKE=1, where the pool may
- *           take a pinned frame, a read that tusk_entry_check calls intact was; and no candidate
- *           bit is left behind.
+ *           and wherever a SIGKILL stops the broker (KILLS=1); and no candidate bit is left behind.
+ *           With REVOKE=1 a pin is overdue when two looks of the pool in a row have found the same
+ *           word: then only who held on all the time is revoked, a read that tusk_entry_check calls
+ *           intact was, and a word left behind never pins what comes into the frame later.
  * Actors:   READERS readers with N pins each; one pool (an engine) that must bring LOADS images to
  *           FRAMES frames, made by itself or read from disk; the disk.
  * Stamps:   the number of the load, CANDIDATE as top bit, 0 = no image. A chunk is its own data.
+ * Pins:     serial number, stamp and frame + 1 in one word; without the frame it pins nothing.
  * Abstract: a reader guesses frame and chunk (what it looked up may be stale); no reader dies.
  */
-mtype = { none, reader_no_fence, reader_stamp_before_pin, reader_no_stamp, reader_no_header,
-    reader_header_before_stamp, reader_takes_candidate, reader_unpins_early, reader_moves_pin,
-    pool_no_fence, pool_no_bit, pool_pins_before_bit, pool_frees_pinned, pool_keeps_bit,
-    pool_zero_late, pool_stamp_before_image, pool_stamp_not_unique, restart_frees_candidates,
+mtype = { none, reader_no_fence, reader_no_second_look, reader_any_second_look, reader_no_stamp,
+    reader_no_header, reader_header_before_stamp, reader_takes_candidate, reader_unpins_early,
+    reader_moves_pin, reader_no_serial, pool_no_fence, pool_no_bit, pool_pins_before_bit,
+    pool_frees_pinned, pool_frees_unnoted, pool_counts_stale, pool_keeps_bit, pool_zero_late, pool_stamp_before_image, pool_stamp_not_unique, restart_frees_candidates,
     restart_forgets_candidates, restart_ignores_late_reads };
 #ifndef READERS                         /* bounds: give all or none */
 #define READERS 1
@@ -37,6 +39,13 @@ mtype = { none, reader_no_fence, reader_stamp_before_pin, reader_no_stamp, reade
 #define HEADER(f)  (2 * READERS + FRAMES + (f))         /* the image: which chunk it is ... */
 #define DATA(f)    (2 * READERS + 2 * FRAMES + (f))     /* ... and its entries */
 #define READ(f)    (2 * READERS + 3 * FRAMES + (f))     /* a disk read that is on its way */
+#define WORD(f, stamp, serial)  ((f) + 1 + 4 * ((stamp) % 4) + 16 * (serial))
+#define FRAME(word)             ((word) % 4 - 1)
+#define IS_OF(word, stamp)      ((stamp) && (word) / 4 % 4 == (stamp) % 4)
+/* How many pins each word has seen: which hold it is, whatever it says. */
+byte holds[2 * READERS], revoked[2 * READERS];
+#define RETIRE(word, value) \
+    if :: (word) < SLOTS && (value) % 4 -> holds[word]++ :: else fi
 #include "tso.pml"
 
 byte loads; bit done;                   /* loads: in the ledger */
@@ -54,7 +63,7 @@ end:
 
 proctype reader(byte r)
 {
-    byte f, chunk, stamp, seen, round;
+    byte f, chunk, stamp, again, serial, hold, seen, round;
 
     do
     :: round == N -> break
@@ -62,29 +71,62 @@ proctype reader(byte r)
         round++;
         if :: f = 0 :: FRAMES > 1 -> f = 1 fi;
         if :: chunk = 1 :: chunk = 2 fi;
-        when(M(reader_stamp_before_pin), stamp = mem[STAMP(f)]);
-        store(r, PIN(HELD(r)), f + 1);
-        fence_unless(M(reader_no_fence), r);
-        when(M(reader_header_before_stamp) && mem[HEADER(f)] != chunk, goto unpin);
-        when(!M(reader_stamp_before_pin), stamp = mem[STAMP(f)]);
+        when(M(reader_header_before_stamp) && mem[HEADER(f)] != chunk, goto next);
+        stamp = mem[STAMP(f)];
         when(M(reader_takes_candidate), stamp = stamp % CANDIDATE);
-        when((stamp == 0 || stamp >= CANDIDATE) && !M(reader_no_stamp), goto unpin);
+        when((stamp == 0 || stamp >= CANDIDATE) && !M(reader_no_stamp), goto next);
+        when(!M(reader_no_serial), serial++);
+        hold++;
+        store(r, PIN(HELD(r)), WORD(f, stamp, serial));
+        fence_unless(M(reader_no_fence), r);
+        again = mem[STAMP(f)];
+        when(M(reader_takes_candidate), again = again % CANDIDATE);
+        when(M(reader_any_second_look) && again && again < CANDIDATE, stamp = again);
+        when(again != stamp && !M(reader_no_second_look) && !M(reader_no_stamp), goto unpin);
         when(mem[HEADER(f)] != chunk && !M(reader_header_before_stamp) && !M(reader_no_header),
             goto unpin);
-        when(M(reader_moves_pin), store(r, PIN(r), f + 1); store(r, PIN(HELD(r)), 0));
-        when(M(reader_unpins_early), store(r, PIN(r), 0));
+        when(M(reader_moves_pin),
+            store(r, PIN(r), WORD(f, stamp, serial)); store(r, PIN(HELD(r)), 0));
+        when(M(reader_unpins_early), store(r, PIN(r), 16 * serial));
         seen = mem[DATA(f)];
+        assert(seen == chunk || REVOKE && revoked[r] == hold);
         assert(seen == chunk || REVOKE && mem[STAMP(f)] % CANDIDATE != stamp); /* entry_check */
-unpin:  store(r, PIN(r), 0);
+unpin:  store(r, PIN(r), 16 * serial);
         when(M(reader_moves_pin), store(r, PIN(HELD(r)), 0));
-        d_step { f = 0; chunk = 0; stamp = 0; seen = 0 }
+next:   skip;
+        d_step { f = 0; chunk = 0; stamp = 0; again = 0; seen = 0 }
     od
 }
-inline read_pins() { each(i, SLOTS, atomic { when(mem[PIN(i)], pinned[mem[PIN(i)] - 1] = 1) }) }
+
+/* A look at the pins: whom the images belong to, and who has held on since the look before. */
+inline read_pins()
+{
+    each(i, SLOTS, atomic {
+        word = mem[PIN(i)];
+        when(word % 4 && (IS_OF(word, own[FRAME(word)]) || M(pool_counts_stale)),
+            if
+            :: REVOKE && (word == noted[i] || M(pool_frees_unnoted)) ->
+                assert(noted_hold[i] == holds[i]);
+                overdue[i] = 1
+            :: else ->
+                assert(!REVOKE || revoked[i] != holds[i]); /* it lost that */
+                pinned[FRAME(word)] = 1
+            fi);
+        noted[i] = word; noted_hold[i] = holds[i]; word = 0
+    })
+}
+
+/* The frame goes, and with it the claims of those who are overdue there. */
+inline revoke(f)
+{
+    d_step { each(i, SLOTS, when(overdue[i] && FRAME(noted[i]) == f,
+        revoked[i] = holds[i]; noted[i] = 0; noted_hold[i] = 0; overdue[i] = 0)) }
+}
 
 inline evict()
 {
     each(f, FRAMES, pinned[f] = 0);
+    each(i, SLOTS, overdue[i] = 0);
     when(M(pool_pins_before_bit), read_pins());
     atomic { each(f, FRAMES, when(own[f] && !M(pool_no_bit),
         store(POOL, STAMP(f), own[f] + CANDIDATE))) };
@@ -92,8 +134,9 @@ inline evict()
     when(!M(pool_pins_before_bit), read_pins());
     atomic { each(f, FRAMES, if
         :: own[f] && pinned[f] && !M(pool_keeps_bit) -> store(POOL, STAMP(f), own[f])
-        :: own[f] && (!pinned[f] || REVOKE || M(pool_frees_pinned)) ->
+        :: own[f] && (!pinned[f] || M(pool_frees_pinned)) ->
             own[f] = 0;
+            revoke(f);
             when(!M(pool_zero_late), store(POOL, STAMP(f), 0))
         :: !own[f] || M(pool_keeps_bit)
         fi) }
@@ -116,8 +159,8 @@ inline load(f)
 
 active proctype pool()
 {
-    byte i, f, own[FRAMES];
-    bit pinned[FRAMES], restarted;
+    byte i, f, word, own[FRAMES], noted[2 * READERS], noted_hold[2 * READERS];
+    bit pinned[FRAMES], overdue[2 * READERS], restarted;
 
     do
     :: done -> break
@@ -136,7 +179,10 @@ active proctype pool()
             od;
             done = 1
         } unless { killed -> empty(buffer[POOL]);
-            atomic { killed = 0; kills++; restarted = 1; i = 0; f = 0 } }
+            atomic {
+                killed = 0; kills++; restarted = 1; i = 0; word = 0;
+                each(f, SLOTS, noted[f] = 0; noted_hold[f] = 0)
+            } }
     od
 }
 

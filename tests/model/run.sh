@@ -45,6 +45,7 @@ pass pin -DREADERS=1 -DN=2 -DFRAMES=2 -DLOADS=3
 pass pin -DREADERS=1 -DN=1 -DFRAMES=2 -DLOADS=3 -DKILLS=1
 pass pin -DREVOKE=1
 pass pin -DREVOKE=1 -DKILLS=1
+pass pin -DREVOKE=1 -DREADERS=1 -DN=2 -DFRAMES=1 -DLOADS=3
 pass commit -DLANES=2 -DN=2 -DRING=1 -DKILLS=0 -DRESET=0 -DEARLY=0
 pass commit -DLANES=1 -DN=3 -DRING=2 -DKILLS=1 -DRESET=0 -DEARLY=0
 pass commit -DLANES=1 -DN=3 -DRING=2 -DKILLS=2 -DRESET=0 -DEARLY=0
@@ -78,13 +79,16 @@ END
     mutants assertion room '' engine_no_fence engine_waiting_before_publish client_no_fence \
         client_no_look client_looks_at_tail_only client_names_next_tail engine_rings_on_head_only
     mutants assertion room '-DN=2 -DROOM_FIRST=1' client_names_last_tail
-    mutants assertion pin '' reader_no_fence reader_stamp_before_pin reader_no_stamp \
+    mutants assertion pin '' reader_no_fence reader_no_second_look reader_any_second_look \
+        reader_no_stamp \
         reader_no_header reader_header_before_stamp reader_takes_candidate reader_unpins_early \
         reader_moves_pin pool_no_fence pool_no_bit pool_pins_before_bit pool_frees_pinned \
         pool_stamp_before_image
     mutants assertion pin '-DKILLS=1' pool_keeps_bit restart_frees_candidates \
         restart_forgets_candidates restart_ignores_late_reads
-    mutants assertion pin '-DREVOKE=1' pool_zero_late pool_stamp_not_unique
+    mutants assertion pin '-DREVOKE=1' pool_zero_late pool_stamp_not_unique pool_frees_unnoted \
+        pool_counts_stale
+    mutants assertion pin '-DREVOKE=1 -DREADERS=1 -DN=2 -DFRAMES=1 -DLOADS=2' reader_no_serial
     mutants assertion commit '-DLANES=1 -DN=3 -DRING=2 -DKILLS=2 -DRESET=0 -DEARLY=0' \
         frames_after_intent frames_after_tail no_intent valid_before_fields intent_after_tail \
         seq_before_tail completions_after_ledger completions_after_publish no_ledger \
