@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "broker/fault.h"
+#include "broker/recovery_ahead.h"
 #include "broker/recovery_replay.h"
 #include "broker/recovery_scan.h"
 #include "broker/recovery_snapshot.h"
@@ -140,6 +141,10 @@ static int system_topic_replay(struct recovery_scan *scan, const struct superblo
         return recovery_refuse(scan, system, system->tail.position,
                                "records below the place that the last start verified are missing");
     }
+    if (result == 0 && system->tail.position < superblock->clean_position) {
+        return recovery_refuse(scan, system, system->tail.position,
+                               "records that were there when the store was closed are missing");
+    }
     if (result == 0 && system->tail.position < superblock->snapshot.until) {
         return recovery_refuse(scan, system, system->tail.position,
                                "records below the place that the snapshot reaches are missing");
@@ -188,6 +193,25 @@ static int mark_slots(const struct recovery_scan *scan, struct segment_set *segm
     return result;
 }
 
+static int topics_scan(struct recovery_scan *scan)
+{
+    struct recovery *recovery = scan->recovery;
+    struct recovery_ahead *ahead = ahead_new(scan);
+    if (ahead == NULL) {
+        return fault_set(scan->fault, -ENOMEM, "no memory to read the ends of %" PRIu32 " topics",
+                         recovery->topics_count);
+    }
+    int result = 0;
+    for (uint32_t i = 0; i < recovery->topics_count && result == 0; i++) {
+        scan->ahead = ahead_take(ahead, i);
+        result = recovery_scan_topic(scan, &recovery->topics[i], NULL, NULL);
+    }
+    scan->ahead = NULL;
+    scan->image = scan->own_image;
+    ahead_free(ahead);
+    return result;
+}
+
 static int recover(struct recovery_scan *scan, const struct superblock *superblock)
 {
     struct recovery *recovery = scan->recovery;
@@ -198,8 +222,10 @@ static int recover(struct recovery_scan *scan, const struct superblock *superblo
     if (result == 0) {
         result = replay_finish(recovery, scan->segments, scan->fault);
     }
-    for (uint32_t i = 0; i < recovery->topics_count && result == 0; i++) {
-        result = recovery_scan_topic(scan, &recovery->topics[i], NULL, NULL);
+    if (result == 0) {
+        scan->clean = superblock->clean_position != 0 &&
+                      superblock->clean_position == recovery->system.tail.position;
+        result = topics_scan(scan);
     }
     if (result == 0) {
         result = system_conclude(scan);
@@ -219,6 +245,7 @@ static void superblock_renew(const struct recovery *recovery, struct superblock 
     if (recovery->next_topic_id > superblock->topic_id_bound) {
         superblock->topic_id_bound = recovery->next_topic_id;
     }
+    superblock->clean_position = 0;
     superblock->system_tail = recovery->system.tail;
     superblock->system_salt_floor = superblock->salt_reserved;
 }
@@ -239,6 +266,7 @@ int recovery_run(struct recovery *recovery, const struct store_dir *store,
         .io = store->io,
         .chunk_bytes = superblock->chunk_bytes,
         .salt_end = superblock->salt_reserved,
+        .own_image = image,
         .image = image,
         .fault = fault,
     };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "broker/fault.h"
+#include "broker/recovery_ahead.h"
 #include "broker/recovery_replay.h"
 #include "broker/segment.h"
 #include "broker/snapshot.h"
@@ -68,22 +69,53 @@ static int successor_put(struct recovery_scan *scan, struct recovered_topic *top
     return result == 0 ? 0 : fault_set(scan->fault, result, "no memory for the system topic");
 }
 
-/* Reads a chunk's image; *fits: its header is this chunk's. */
-static int image_read(struct recovery_scan *scan, struct recovered_topic *topic, uint64_t chunk_no,
-                      struct frame_chunk *place, bool *fits)
+/* A whole image is needed of the system topic, whose chunks name their successors, and where a trim
+ * says where the log begins: what lies below may be torn. */
+uint64_t recovery_read_from(const struct recovery_scan *scan, const struct recovered_topic *topic,
+                            uint64_t position)
 {
-    struct recovered_chunk chunk = *recovered_chunk_find(topic, chunk_no);
-    struct io_file *file = slot_file(scan->segments, chunk.slot);
-    const uint64_t offset = slot_offset(scan->segments, chunk.slot);
-    const int result =
-        io_read_now(scan->io, file, scan->image, chunk_size(chunk_no, scan->chunk_bytes), offset);
+    if (is_system(topic) || position != topic->durable.position) {
+        return 0;
+    }
+    const uint64_t chunk_no = chunk_number(position, scan->chunk_bytes);
+    const bool begins = position == chunk_first_frame(chunk_no, scan->chunk_bytes);
+    return begins ? 0
+                  : align_down(position - chunk_start(chunk_no, scan->chunk_bytes), BLOCK_BYTES);
+}
+
+/* Makes a chunk's image, from an offset on, the one that is looked at. */
+static int image_read(struct recovery_scan *scan, const struct recovered_chunk *chunk,
+                      uint64_t from)
+{
+    const struct ahead_read *ahead = scan->ahead;
+    const uint64_t offset = slot_offset(scan->segments, chunk->slot);
+    int result;
+    if (ahead != NULL && ahead->chunk_no == chunk->chunk_no && ahead->from <= from) {
+        scan->image = ahead->image;
+        result = ahead->result;
+    } else {
+        scan->image = scan->own_image;
+        result = io_read_now(scan->io, slot_file(scan->segments, chunk->slot), scan->image + from,
+                             chunk_size(chunk->chunk_no, scan->chunk_bytes) - from, offset + from);
+    }
+    return result == 0
+               ? 0
+               : fault_set(scan->fault, result, "%s cannot be read at offset %" PRIu64 ": %s",
+                           slot_path(scan->segments, chunk->slot).text, offset, strerror(-result));
+}
+
+/* Reads a chunk's image; *fits: its header, if that is read, is this chunk's. */
+static int chunk_read(struct recovery_scan *scan, struct recovered_topic *topic, uint64_t chunk_no,
+                      uint64_t from, struct frame_chunk *place, bool *fits)
+{
+    const struct recovered_chunk chunk = *recovered_chunk_find(topic, chunk_no);
+    const int result = image_read(scan, &chunk, from);
     if (result != 0) {
-        return fault_set(scan->fault, result, "%s cannot be read at offset %" PRIu64 ": %s",
-                         slot_path(scan->segments, chunk.slot).text, offset, strerror(-result));
+        return result;
     }
     *place = (struct frame_chunk){
         .topic_id = topic->id, .chunk_no = chunk_no, .generation = chunk.generation};
-    *fits = frame_chunk_header_fits(place, scan->image);
+    *fits = from > 0 || frame_chunk_header_fits(place, scan->image);
     return *fits && is_system(topic) ? successor_put(scan, topic, &chunk) : 0;
 }
 
@@ -102,15 +134,6 @@ static void note_time(struct recovered_topic *topic, const struct frame_view *vi
     if (view->header.time_ns > topic->last_time_ns) {
         topic->last_time_ns = view->header.time_ns;
     }
-}
-
-/*
- * Where the scan begins: what is below is durable, or trimmed. A trim may be recorded before what it
- * trims is durable, so its place says only that nothing below it is wanted.
- */
-static struct record_place scan_start(const struct recovered_topic *topic)
-{
-    return topic->first.position > topic->durable.position ? topic->first : topic->durable;
 }
 
 /* Before the scan: every chunk of the durable part must have its slot. */
@@ -208,10 +231,14 @@ static int walk_chunk(struct recovery_scan *scan, struct recovered_topic *topic,
                                          : recovery_refuse(scan, topic, frames->position,
                                                            "although its log begins there");
     }
+    const uint64_t from =
+        frames->position > begin ? recovery_read_from(scan, topic, frames->position) : 0;
+    const bool durable_below = frames->position > begin && !is_system(topic) &&
+                               frames->position == topic->durable.position;
     struct frame_chunk place;
     bool fits;
-    int result = image_read(scan, topic, chunk_no, &place, &fits);
-    if (result == 0 && frames->position > begin) {
+    int result = chunk_read(scan, topic, chunk_no, from, &place, &fits);
+    if (result == 0 && frames->position > begin && !durable_below) {
         result = verify_below(scan, topic, &place, fits, frames);
         *began_in_batch = frames->in_batch;
     }
@@ -219,7 +246,7 @@ static int walk_chunk(struct recovery_scan *scan, struct recovered_topic *topic,
     if (result != 0) {
         return result;
     }
-    if (!header_accept(topic, scan, chunk_no, fits, frames)) {
+    if (!durable_below && !header_accept(topic, scan, chunk_no, fits, frames)) {
         return WALK_GAP_AT_HEADER;
     }
     struct frame_view view;
@@ -294,7 +321,7 @@ static int gap_examine(struct recovery_scan *scan, struct recovered_topic *topic
          chunk_no++) {
         struct frame_chunk place;
         bool fits;
-        const int result = image_read(scan, topic, chunk_no, &place, &fits);
+        const int result = chunk_read(scan, topic, chunk_no, 0, &place, &fits);
         if (result != 0) {
             return result;
         }
@@ -312,7 +339,7 @@ static struct record_place tail_settle(const struct recovery_scan *scan,
                                        const struct recovered_topic *topic,
                                        const struct frame_scan *frames, bool below_whole)
 {
-    const struct record_place start = scan_start(topic);
+    const struct record_place start = recovery_scan_start(topic);
     if (below_whole || frames->whole.position != start.position) {
         return frames->whole;
     }
@@ -321,12 +348,12 @@ static struct record_place tail_settle(const struct recovery_scan *scan,
                                  .seq = start.seq};
 }
 
-static void tail_found(struct recovered_topic *topic, struct record_place tail,
-                       const struct frame_scan *frames)
+/* `walked`: the position that the walk came to. */
+static void tail_found(struct recovered_topic *topic, struct record_place tail, uint64_t walked)
 {
     topic->tail = tail;
     topic->changed |= topic->gap.behind.any || topic->gap.claimed ||
-                      tail.position != topic->durable.position || frames->position != tail.position;
+                      tail.position != topic->durable.position || walked != tail.position;
     if (tail.seq == topic->first.seq && !is_system(topic)) {
         topic->first = tail; /* there are no entries */
     }
@@ -346,8 +373,12 @@ int recovery_scan_topic(struct recovery_scan *scan, struct recovered_topic *topi
     if (result != 0) {
         return result;
     }
+    if (recovery_is_settled(scan, topic)) {
+        tail_found(topic, topic->durable, topic->durable.position);
+        return 0;
+    }
     struct frame_scan frames;
-    frame_scan_init(&frames, scan->chunk_bytes, scan_start(topic), topic->floors,
+    frame_scan_init(&frames, scan->chunk_bytes, recovery_scan_start(topic), topic->floors,
                     topic->floors_count);
     frames.salt_end = scan->salt_end;
     bool began_in_batch = false;
@@ -362,7 +393,7 @@ int recovery_scan_topic(struct recovery_scan *scan, struct recovered_topic *topi
     if (result != 0) {
         return result;
     }
-    tail_found(topic, tail_settle(scan, topic, &frames, below_whole), &frames);
+    tail_found(topic, tail_settle(scan, topic, &frames, below_whole), frames.position);
     return 0;
 }
 
