@@ -100,6 +100,7 @@ static void store_ended(struct engine *engine, struct engine_store *store)
     store->result = store->store.fenced;
     atom_store_relaxed(&store->directory->state, BROKER_STOPPED); /* alone */
     lane_set_abandon(&store->lanes);
+    store_seal(&store->store);
     store_detach(&store->store, &store->arena);
     store_close(&store->store);
     post(engine, &store->closed_mail, MAIL_STORE_CLOSED, store);

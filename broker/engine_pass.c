@@ -149,7 +149,8 @@ static bool store_is_quiet(const struct engine_store *served)
     const struct store *store = &served->store;
     return list_empty(&served->lanes.active) && !store->freed && list_empty(&store->moved) &&
            list_empty(&store->publish) && flush_idle(&store->flush) && !store->flush.wanted &&
-           list_empty(&store->flush.full) && !snapshot_goes_on(store) &&
+           list_empty(&store->flush.full) && !marks_running(&store->marks) &&
+           !snapshot_goes_on(store) &&
            (list_empty(&store->flush.dirty) || served->config.fsync != FSYNC_EACH) &&
            store_next_ns(served) > store->now_ns && served->stage == STORE_SERVING;
 }
@@ -167,9 +168,10 @@ static bool store_take(struct engine_store *served)
         /* Behind the lanes, whose tails were loaded for them: or each would evict the other's. */
         fetch_retry(store);
     }
+    const bool marked = marks_step(store);
     const bool listed = snapshot_step(store);
     flush_tick(store);
-    return taken || freed || listed;
+    return taken || freed || marked || listed;
 }
 
 /* Who hears of it. */

@@ -29,6 +29,12 @@ static bool synced(const struct engine_store *store)
            store->store.fenced != 0;
 }
 
+static bool marked(const struct engine_store *store)
+{
+    return !marks_running(&store->store.marks) || store->store.now_ns >= store->stop_deadline_ns ||
+           store->store.fenced != 0;
+}
+
 /* The steps of a stop, each after what the one before began has happened. */
 void engine_store_step(struct engine_store *store)
 {
@@ -44,12 +50,17 @@ void engine_store_step(struct engine_store *store)
         return;
     case STORE_SYNCING:
         if (synced(store)) {
-            store_record_marks(&store->store, false);
-            store->stop_sync = flush_want(&store->store);
+            marks_begin(&store->store, false);
             store->stage = STORE_MARKING;
         }
         return;
     case STORE_MARKING:
+        if (marked(store)) {
+            store->stop_sync = flush_want(&store->store);
+            store->stage = STORE_SYNCING_MARKS;
+        }
+        return;
+    case STORE_SYNCING_MARKS:
         if (synced(store)) {
             segment_set_stop(&store->store.segments);
             snapshot_stop(&store->store);

@@ -28,7 +28,8 @@ enum engine_store_stage {
     STORE_SERVING,
     STORE_DRAINING, /* takes what the lanes had published when the stop came */
     STORE_SYNCING,  /* everything taken is being made durable */
-    STORE_MARKING,  /* and then the marks that make the next start short */
+    STORE_MARKING,  /* the marks that make the next start short are being recorded */
+    STORE_SYNCING_MARKS,
     STORE_SETTLING, /* waits for operations in flight */
     STORE_ENDED,
 };

@@ -175,6 +175,7 @@ static void flush_durable(struct store *store)
         if (topic->tail_position == topic->durable_position) {
             list_remove(&topic->dirty);
         }
+        marks_note(store, topic);
         store_topic_moved(store, topic);
     }
     atom_store_relaxed(&store->directory->durable_flush, flush->number); /* alone */
@@ -184,7 +185,7 @@ static void flush_durable(struct store *store)
     store_frees_release(store, flush->number);
     if (flush->number - flush->marked_sync >= MARK_SYNCS) {
         flush->marked_sync = flush->number;
-        store_record_marks(store, true);
+        marks_begin(store, true);
     }
 }
 

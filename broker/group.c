@@ -439,15 +439,13 @@ void group_synced(struct store *store, uint64_t number)
     }
 }
 
-void group_record_all(struct store *store)
+bool group_needs_record(const struct topic *topic)
 {
-    list_each(node, &store->topics.all)
-    {
-        struct topic *topic = list_entry(node, struct topic, topics);
-        const struct cursor *cursor = &topic->cursor;
-        if (topic->state == TOPIC_PRESENT && cursor->exists &&
-            cursor->recorded.seq != cursor->seq) {
-            (void)cursor_record(store, topic); /* what does not fit is repeated, as it may be */
-        }
-    }
+    const struct cursor *cursor = &topic->cursor;
+    return topic->state == TOPIC_PRESENT && cursor->exists && cursor->recorded.seq != cursor->seq;
+}
+
+int group_record(struct store *store, struct topic *topic)
+{
+    return cursor_record(store, topic);
 }

@@ -30,7 +30,10 @@ void group_delete(struct topic *topic);
 /* Sync `number` has succeeded: cursors that it covers are durable. */
 void group_synced(struct store *store, uint64_t number);
 
-/* Records the cursors that have moved since their last record: a clean stop. */
-void group_record_all(struct store *store);
+/* Has the cursor moved since its last record? */
+bool group_needs_record(const struct topic *topic);
+
+/* Writes the cursor down. STORE_READY, STORE_WAIT or -errno. */
+int group_record(struct store *store, struct topic *topic);
 
 #endif

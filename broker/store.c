@@ -306,6 +306,7 @@ int store_topic_delete(struct store *store, struct topic *topic)
     tail_wait_delete(topic);
     list_remove(&topic->cursor.undurable);
     list_remove(&topic->dirty);
+    list_remove(&topic->unmarked);
     while (topic->chunk_count > 0) {
         struct chunk *chunk = topic_chunk_shift(topic);
         chunk_waiters_end(chunk, -ESTALE);

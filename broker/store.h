@@ -19,6 +19,7 @@
 #include "broker/flush.h"
 #include "broker/io.h"
 #include "broker/log.h"
+#include "broker/marks.h"
 #include "broker/numbers.h"
 #include "broker/segment.h"
 #include "broker/snapshot.h"
@@ -40,6 +41,7 @@ struct store {
     struct segment_set segments;
     struct flush flush;
     struct snapshot snapshot;
+    struct marks marks;
 
     uint64_t chunk_bytes;
     struct numbers numbers;
@@ -80,10 +82,9 @@ void store_detach(struct store *store, const struct mapping *arena);
 /* Is nothing of it in flight? */
 bool store_settled(const struct store *store);
 
-/* Records cursors and what is durable of each topic: before a clean stop, so that the next start finds
- * every tail without scanning, and every MARK_SYNCS syncs (`periodic`: of the system topic too, so
- * that it has a frame of that time). */
-void store_record_marks(struct store *store, bool periodic);
+/* After the last sync of a clean stop, with nothing in flight and nothing to come: the superblock says
+ * that the store ends where its marks say, unless something was appended since. Blocks. */
+void store_seal(struct store *store);
 
 /* No more acknowledgements: says what happened, once. */
 void store_fence(struct store *store, int error, const char *what);

@@ -37,6 +37,7 @@ static int parts_open(struct store *store, const struct mapping *arena, struct f
     list_init(&store->stalled);
     list_init(&store->starved);
     list_init(&store->frees);
+    marks_init(&store->marks);
     store->chunk_bytes = config->chunk_bytes;
     counters_init(&store->counters, store->directory, COUNTER_OF_ENGINE);
     if (flush_init(&store->flush) != 0 ||
@@ -173,6 +174,7 @@ static int topics_build(struct store *store, const struct recovery *recovery)
         store->topics.present++;
         atom_store_relaxed(&topic->shm->topic_id, topic->id); /* [T3] orders it */
         topic_announce(topic->shm, TOPIC_PRESENT);
+        marks_note(store, topic);
     }
     return error;
 }
@@ -350,33 +352,20 @@ bool store_settled(const struct store *store)
            !superblock_writer_busy(&store->numbers.writer) && store->loading == 0;
 }
 
-static void mark_append(struct store *store, struct topic *topic)
+void store_seal(struct store *store)
 {
-    if (system_topic_prepare(store) != STORE_READY) {
-        return; /* the next start scans a little more */
+    const struct flush *flush = &store->flush;
+    if (store->fenced != 0 || !flush_idle(flush) || !list_empty(&flush->dirty) || flush->news ||
+        marks_running(&store->marks) || !list_empty(&store->marks.unmarked) ||
+        !list_empty(&store->marks.due)) {
+        return; /* the next start looks behind each topic's mark */
     }
-    const struct record record = {
-        .kind = RECORD_MARK,
-        .topic_id = topic->id,
-        .mark = {.durable = {.position = topic->durable_position, .seq = topic->durable_seq}},
-    };
-    system_topic_append(store, &record);
-    topic->marked_position = topic->durable_position;
-}
-
-void store_record_marks(struct store *store, bool periodic)
-{
-    group_record_all(store);
-    list_each(node, &store->topics.all)
-    {
-        struct topic *topic = list_entry(node, struct topic, topics);
-        if (topic != store->system && topic->state == TOPIC_PRESENT &&
-            topic->durable_position > topic->marked_position) {
-            mark_append(store, topic);
-        }
-    }
-    if (periodic) {
-        mark_append(store, store->system);
+    struct fault fault;
+    store->superblock.clean_position = store->system->tail_position;
+    if (superblock_write_now(store->io, store->dir.store, store_dir_path(&store->dir, "STORE").text,
+                             &store->superblock, &fault) != 0) {
+        log_warning(store->log, "store.unsealed", "data=%s reason=%s",
+                    LOG_QUOTE(store->config->data_dir), LOG_QUOTE(fault.text));
     }
 }
 

@@ -103,6 +103,7 @@ struct topic {
     struct list_node topics;    /* in topic_set.all */
     struct list_node hash_next; /* in topic_set's bucket */
     struct list_node dirty;     /* in flush.dirty: durable < tail */
+    struct list_node unmarked;  /* in marks.unmarked or marks.due */
     struct list_node captured;  /* in flush.captured */
     uint64_t captured_position;
     uint64_t captured_seq;

@@ -175,7 +175,8 @@ static bool topic_is_idle(const struct topic *topic)
 {
     return topic->refs == 0 && topic->pendings == 0 && topic->state != TOPIC_PRESENT &&
            topic->chunk_count == 0 && !list_linked(&topic->captured) &&
-           !list_linked(&topic->dirty) && !list_linked(&topic->cursor.undurable);
+           !list_linked(&topic->dirty) && !list_linked(&topic->unmarked) &&
+           !list_linked(&topic->cursor.undurable);
 }
 
 void topic_set_collect(struct topic_set *set, struct topic *topic)

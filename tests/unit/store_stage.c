@@ -177,8 +177,16 @@ static void sync_everything(struct stage *stage)
 void stage_close(struct stage *stage)
 {
     sync_everything(stage);
-    store_record_marks(&stage->store, false);
+    marks_begin(&stage->store, false);
+    while (marks_running(&stage->store.marks)) {
+        (void)marks_step(&stage->store);
+        flush_tick(&stage->store);
+        (void)io_poll(stage->io);
+    }
     sync_everything(stage);
+    snapshot_stop(&stage->store);
+    drain(stage);
+    store_seal(&stage->store);
     close_now(stage);
 }
 
@@ -487,6 +495,7 @@ bool stage_pass(struct stage *stage)
     stage_clock(stage, 1000);
     bool done = io_poll(stage->io) > 0;
     done = stage_take(stage) || done;
+    done = marks_step(&stage->store) || done;
     done = snapshot_step(&stage->store) || done;
     flush_tick(&stage->store);
     stage_look(stage);
