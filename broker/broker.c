@@ -18,11 +18,11 @@
 #include "broker/engine_store.h"
 #include "broker/listener.h"
 #include "broker/mailbox.h"
-#include "broker/quantity.h"
 #include "broker/run_dir.h"
 #include "broker/session_set.h"
 #include "shm/cleanup.h"
 #include "shm/ensure.h"
+#include "shm/quantity.h"
 
 /* Without descriptors or memory for a connection, the listener is left alone so long. */
 #define LISTENER_PAUSE_NS (100 * NS_PER_MS)

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "broker/fault.h"
-#include "broker/quantity.h"
 #include "shm/directory.h"
+#include "shm/quantity.h"
 
 #define SHARED_MEMORY_DIR "/dev/shm"
 

@@ -15,6 +15,7 @@
 
 #include "broker/io_backend.h"
 #include "shm/limits.h"
+#include "shm/retention_policy.h"
 
 struct fault;
 
@@ -41,7 +42,6 @@ enum {
 enum fsync_schedule { FSYNC_EACH, FSYNC_INTERVAL, FSYNC_NONE };
 enum idle_strategy { IDLE_ADAPTIVE, IDLE_SPIN, IDLE_BLOCK }; /* the values of enum tusk_idle */
 enum read_consistency { READ_STRICTLY_AT_ONCE, READ_AT_LEAST_ONCE };
-enum retention_policy { RETENTION_CONSUMED };
 
 #define CONFIG_GROUP_UNCHANGED ((gid_t)-1)
 
@@ -56,7 +56,7 @@ struct config {
     uint64_t fsync_interval_ns;        /* of FSYNC_INTERVAL; at least 1 ms */
     enum read_consistency consistency; /* of read_next and batch_read, unless the client says */
     uint64_t persist_every;            /* of READ_AT_LEAST_ONCE; at least 1 */
-    enum retention_policy retention;   /* of topics that have none of their own */
+    struct retention_policy retention; /* of topics that have none of their own */
 
     uint64_t arena_bytes;
     bool arena_given; /* false: the default, which may be cut down where tmpfs is small */

@@ -23,8 +23,8 @@
 #include "broker/log.h"
 #include "broker/notify.h"
 #include "broker/options.h"
-#include "broker/quantity.h"
 #include "shm/cleanup.h"
+#include "shm/quantity.h"
 
 /* Says why there is no broker; returns the exit status. */
 static int refuse(const struct fault *fault, int status)

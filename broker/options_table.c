@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "broker/options.h"
-#include "broker/quantity.h"
+#include "shm/quantity.h"
 
 #define MEMBER(member) .offset = offsetof(struct options, member)
 #define CONFIG_MEMBER(member) .offset = offsetof(struct options, config.member)
@@ -27,7 +27,6 @@ static const struct option_word direct_words[] = {
     {"auto", IO_DIRECT_AUTO}, {"on", IO_DIRECT_ON}, {"off", IO_DIRECT_OFF}, {NULL, 0}};
 static const struct option_word consistency_words[] = {{"strict", READ_STRICTLY_AT_ONCE},
                                                        {NULL, 0}};
-static const struct option_word retention_words[] = {{"consumed", RETENTION_CONSUMED}, {NULL, 0}};
 
 const struct option_spec option_table[] = {
     {.name = "data",
@@ -159,12 +158,12 @@ const struct option_spec option_table[] = {
      CONFIG_WORD_MEMBER(consistency)},
     {.name = "retention",
      .variable = "TUSK_RETENTION",
-     .argument = "consumed",
-     .help = "what topics keep: entries until every group has consumed them",
+     .argument = "POLICY",
+     .help = "what topics give up: consumed (what every group has passed), bytes=SIZE (what is "
+             "beyond it), age=TIME (what is older), several of these joined by commas, or none",
      .default_text = "consumed",
-     .words = retention_words,
-     .kind = OPTION_WORD,
-     CONFIG_WORD_MEMBER(retention)},
+     .kind = OPTION_RETENTION,
+     CONFIG_MEMBER(retention)},
     {.name = "pin-timeout",
      .variable = "TUSK_PIN_TIMEOUT",
      .argument = "TIME",

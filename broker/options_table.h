@@ -13,15 +13,16 @@
 #include <stdint.h>
 
 enum option_kind {
-    OPTION_PATH,     /* char[bytes] */
-    OPTION_SIZE,     /* uint64_t: bytes */
-    OPTION_DURATION, /* uint64_t: ns; the bounds as well */
-    OPTION_INTEGER,  /* uint64_t */
-    OPTION_WORD,     /* an enum: one of the words and nothing else */
-    OPTION_BOOL,     /* bool; on the command line its name alone means yes */
-    OPTION_MODE,     /* mode_t: permission bits in octal */
-    OPTION_GROUP,    /* gid_t: a group's name or number */
-    OPTION_FLAG      /* says what to do instead of running; no value, not stored */
+    OPTION_PATH,      /* char[bytes] */
+    OPTION_SIZE,      /* uint64_t: bytes */
+    OPTION_DURATION,  /* uint64_t: ns; the bounds as well */
+    OPTION_INTEGER,   /* uint64_t */
+    OPTION_WORD,      /* an enum: one of the words and nothing else */
+    OPTION_BOOL,      /* bool; on the command line its name alone means yes */
+    OPTION_MODE,      /* mode_t: permission bits in octal */
+    OPTION_GROUP,     /* gid_t: a group's name or number */
+    OPTION_RETENTION, /* struct retention_policy */
+    OPTION_FLAG       /* says what to do instead of running; no value, not stored */
 };
 
 struct option_word {

@@ -12,13 +12,12 @@
 
 #include "broker/options.h"
 #include "broker/options_table.h"
-#include "broker/quantity.h"
+#include "shm/quantity.h"
 
 static_assert(sizeof(enum fsync_schedule) == sizeof(int) &&
                   sizeof(enum idle_strategy) == sizeof(int) &&
                   sizeof(enum io_backend) == sizeof(int) && sizeof(enum io_direct) == sizeof(int) &&
-                  sizeof(enum read_consistency) == sizeof(int) &&
-                  sizeof(enum retention_policy) == sizeof(int),
+                  sizeof(enum read_consistency) == sizeof(int),
               "words are stored as int");
 
 static void *member_at(struct options *options, size_t offset)
@@ -143,6 +142,8 @@ int option_value_store(const struct option_spec *spec, const char *text, struct 
         return mode_store(spec, text, options);
     case OPTION_GROUP:
         return group_store(spec, text, options);
+    case OPTION_RETENTION:
+        return retention_policy_parse(text, member_at(options, spec->offset));
     case OPTION_FLAG:
         break;
     }
@@ -202,6 +203,9 @@ const char *option_value_expected(const struct option_spec *spec, char *text, si
         break;
     case OPTION_GROUP:
         snprintf(text, bytes, "the name of a group of this machine, or its number");
+        break;
+    case OPTION_RETENTION:
+        snprintf(text, bytes, "%s", RETENTION_POLICY_FORMS);
         break;
     case OPTION_FLAG:
         snprintf(text, bytes, "no value");

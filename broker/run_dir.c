@@ -16,12 +16,12 @@
 #include "broker/fault.h"
 #include "broker/lock_file.h"
 #include "broker/log.h"
-#include "broker/quantity.h"
 #include "shm/cleanup.h"
 #include "shm/directory.h"
 #include "shm/ensure.h"
 #include "shm/ledger.h"
 #include "shm/pins.h"
+#include "shm/quantity.h"
 
 #define DIRECTORY_NAME "directory"
 #define ARENA_NAME "arena"

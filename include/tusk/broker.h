@@ -36,7 +36,7 @@ struct tusk_broker_options {
     const char *run_dir;      /* --run-dir: on a tmpfs */
     const char *fsync;        /* "each", "200 ms", "none" */
     const char *consistency;  /* "strict" or a number */
-    const char *retention;    /* "consumed" */
+    const char *retention;    /* as tuskd --retention; default "consumed" */
     char *error_text;         /* where to say what went wrong, always terminated; or NULL */
     size_t error_text_bytes;  /* of error_text; 512 hold every message */
     uint64_t arena_bytes;

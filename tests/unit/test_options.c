@@ -20,7 +20,7 @@
 #include "broker/options.h"
 #include "broker/options_table.h"
 #include "broker/options_value.h"
-#include "broker/quantity.h"
+#include "shm/quantity.h"
 
 enum { ARGUMENTS_MAX = 32 };
 
@@ -112,7 +112,7 @@ Test(options, defaults_are_the_documented_ones)
     cr_expect_eq(config->direct, IO_DIRECT_AUTO);
     cr_expect_eq(config->consistency, READ_STRICTLY_AT_ONCE);
     cr_expect_geq(config->persist_every, 1);
-    cr_expect_eq(config->retention, RETENTION_CONSUMED);
+    cr_expect(config->retention.consumed && config->retention.bytes_max == 0);
     cr_expect_eq(config->topics_max, 16384);
     cr_expect_eq(config->lanes_max, 8192);
     cr_expect_not(config->quiet);
@@ -258,7 +258,8 @@ Test(options, refusals_name_source_option_value_and_range)
     EXPECT_REFUSED(PARSE("--direct=yes"), EX_USAGE, "--direct 'yes'", "auto, on, off");
     EXPECT_REFUSED(PARSE("--fsync=sometimes"), EX_USAGE, "--fsync 'sometimes'",
                    "each, none, or a time from 1ms to 1h");
-    EXPECT_REFUSED(PARSE("--retention=bytes"), EX_USAGE, "--retention 'bytes': expected consumed");
+    EXPECT_REFUSED(PARSE("--retention=bytes"), EX_USAGE,
+                   "--retention 'bytes': expected none, or consumed, bytes=SIZE");
     EXPECT_REFUSED(PARSE("--consistency=loose"), EX_USAGE,
                    "expected strict, or a number from 1 to 4294967295");
     EXPECT_REFUSED(PARSE("--socket-mode=0888"), EX_USAGE, "--socket-mode '0888'", "octal");

@@ -12,8 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "broker/quantity.h"
 #include "broker/session.h"
+#include "shm/quantity.h"
 #include "shm/wake.h"
 #include "tests/support/process.h"
 #include "tests/unit/session_stage.h"

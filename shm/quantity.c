@@ -1,5 +1,5 @@
 /* Quantity: see quantity.h for the contract. */
-#include "broker/quantity.h"
+#include "shm/quantity.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -25,7 +25,8 @@ static const struct unit size_units[] = {
     {NULL, 1},
 };
 static const struct unit duration_units[] = {
-    {"h", 3600 * 1000 * NS_PER_MS},
+    {"d", UINT64_C(24) * 3600 * 1000 * NS_PER_MS},
+    {"h", UINT64_C(3600) * 1000 * NS_PER_MS},
     {"min", 60 * 1000 * NS_PER_MS},
     {"s", 1000 * NS_PER_MS},
     {"ms", NS_PER_MS},

@@ -2,11 +2,11 @@
  * Quantity: sizes and durations as people write them, "64KiB", "200 ms".
  * Runs on:    any thread.
  * Invariants: what quantity_size_format() writes, quantity_size_parse() reads back.
- * Trust:      texts come from the operator; every text is answered, none is assumed to be good.
- * Not here:   which values an option accepts (options_table.h).
+ * Trust:      texts come from operators and clients; every text is answered, none is assumed to be good.
+ * Not here:   which values an option accepts (broker/options_table.h).
  */
-#ifndef TUSK_BROKER_QUANTITY_H
-#define TUSK_BROKER_QUANTITY_H
+#ifndef TUSK_SHM_QUANTITY_H
+#define TUSK_SHM_QUANTITY_H
 
 #include <stdint.h>
 
@@ -24,7 +24,7 @@ int quantity_integer_parse(const char *text, uint64_t *value);
 /* Digits and B, K, M, G, T, KiB, MiB, GiB or TiB in any case; without a unit, bytes. As above. */
 int quantity_size_parse(const char *text, uint64_t *bytes);
 
-/* Digits and ms, s, min or h; without a unit, milliseconds. As above. */
+/* Digits and ms, s, min, h or d; without a unit, milliseconds. As above. */
 int quantity_duration_parse(const char *text, uint64_t *ns);
 
 /* In the largest unit that divides it; returns quantity->text. */
