@@ -99,6 +99,7 @@ static void tick(struct engine_store *served)
     if (store->now_ns >= served->tick_ns) {
         served->tick_ns = store->now_ns + TICK_NS;
         segment_set_tick(&store->segments, store->now_ns);
+        retention_tick(store);
         lane_set_release_fetched(&served->lanes);
     }
     if (store->now_ns >= served->count_ns) {

@@ -109,6 +109,7 @@ static void fetch_done(struct io_op *io, int result)
     free(fetch);
     chunk->holds++; /* until its waiters have been served */
     waiters_complete(store, chunk);
+    retention_loaded(store, chunk->topic);
     chunk->holds--;
     flush_settle_chunk(store, chunk);
 }

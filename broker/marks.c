@@ -2,6 +2,7 @@
 #include "broker/marks.h"
 
 #include "broker/group.h"
+#include "broker/retention.h"
 #include "broker/store.h"
 #include "broker/system_topic.h"
 
@@ -22,6 +23,7 @@ void marks_note(struct store *store, struct topic *topic)
 
 void marks_begin(struct store *store, bool periodic)
 {
+    retention_record_clock(store);
     struct marks *marks = &store->marks;
     while (!list_empty(&marks->unmarked)) {
         struct list_node *node = list_first(&marks->unmarked);

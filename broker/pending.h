@@ -53,6 +53,8 @@ struct pending {
     void (*resume)(struct pending *pending); /* goes on here when what it waits for happens */
     uint64_t
         search_chunk; /* TOPIC_TRIM: where it looks for the entry; below first_chunk: not yet */
+    struct retention_policy retention; /* TOPIC_SET: what is to hold ... */
+    bool retention_own;                /* ... of its own, or the store's */
     struct claim claim;
 };
 

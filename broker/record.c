@@ -111,6 +111,7 @@ static void walk_assign(struct walk *walk, struct record_assign *assign)
     walk_u64(walk, &assign->base_seq);
     walk_u64(walk, &assign->base_time_ns);
     walk_u32(walk, &assign->slot);
+    walk_u64(walk, &assign->age_ns);
     walk_place(walk, &assign->durable);
 }
 
@@ -149,6 +150,7 @@ static void walk_chunk(struct walk *walk, struct record_chunk *chunk)
     walk_u64(walk, &chunk->generation);
     walk_u64(walk, &chunk->base_seq);
     walk_u64(walk, &chunk->base_time_ns);
+    walk_u64(walk, &chunk->age_ns);
     walk_u32(walk, &chunk->slot);
 }
 
@@ -235,6 +237,9 @@ static bool walk_body(struct walk *walk, struct record *record)
     case RECORD_CHUNKS:
         walk_u64(walk, &record->chunks.chunk_no);
         walk_items(walk, &record->chunks.items, RECORD_CHUNK_ITEM_BYTES);
+        return true;
+    case RECORD_CLOCK:
+        walk_u64(walk, &record->clock.age_ns);
         return true;
     default:
         return false;

@@ -21,11 +21,11 @@ enum {
     /* No record is longer: the fixed part, and the longest two texts. */
     RECORD_BYTES_MAX = 128 + RECORD_TEXT_BYTES_MAX + RECORD_VALUE_BYTES_MAX,
     /* Items of one record with many. */
-    RECORD_ITEMS_MAX = 40,
+    RECORD_ITEMS_MAX = 38,
     RECORD_MARK_ITEM_BYTES = 32,
-    RECORD_CHUNK_ITEM_BYTES = 28,
+    RECORD_CHUNK_ITEM_BYTES = 36,
 };
-_Static_assert(RECORD_ITEMS_MAX *RECORD_MARK_ITEM_BYTES + 12 <= RECORD_BYTES_MAX, "they fit");
+_Static_assert(RECORD_ITEMS_MAX *RECORD_CHUNK_ITEM_BYTES + 20 <= RECORD_BYTES_MAX, "they fit");
 
 /* For record_verdict.void_from: no assignment is void. */
 #define RECORD_NOTHING_VOID UINT64_MAX
@@ -43,6 +43,7 @@ enum record_kind {
     RECORD_MARKS = 9,
     RECORD_TOPIC = 10,  /* in snapshots */
     RECORD_CHUNKS = 11, /* in snapshots */
+    RECORD_CLOCK = 12,
 };
 
 /* Bytes that belong to somebody else: the caller's when encoding, the decoded record's after. */
@@ -60,7 +61,7 @@ struct record_place {
 struct record_topic_create {
     uint64_t time_ns; /* since the epoch */
     struct record_text name;
-    struct record_text retention;
+    struct record_text retention; /* empty: the store's */
 };
 
 struct record_topic_option {
@@ -75,6 +76,7 @@ struct record_assign {
     uint64_t base_seq; /* a lower bound */
     uint64_t base_time_ns;
     uint32_t slot;
+    uint64_t age_ns;             /* the age clock at that time (retention.h); 0: not known */
     struct record_place durable; /* what of the topic is durable at that time */
 };
 
@@ -125,6 +127,7 @@ struct record_chunk {
     uint64_t generation;
     uint64_t base_seq; /* a lower bound */
     uint64_t base_time_ns;
+    uint64_t age_ns; /* as in record_assign */
     uint32_t slot;
 };
 
@@ -142,6 +145,11 @@ struct record_verdict {
     uint32_t salt_floor;
 };
 
+/* The age clock of the store; topic_id is 0. */
+struct record_clock {
+    uint64_t age_ns;
+};
+
 struct record {
     enum record_kind kind;
     uint64_t topic_id;
@@ -156,6 +164,7 @@ struct record {
         struct record_items marks;
         struct record_topic topic;
         struct record_chunks chunks;
+        struct record_clock clock;
     };
 };
 

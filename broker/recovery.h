@@ -33,6 +33,7 @@ struct recovered_chunk {
     uint64_t generation;
     uint64_t base_seq; /* a lower bound unless base_exact */
     uint64_t base_time_ns;
+    uint64_t age_ns; /* the age clock then (retention.h) */
     uint32_t slot;
     bool base_exact; /* read from its header */
 };
@@ -107,6 +108,7 @@ struct recovery {
     uint16_t first_sync;
     uint64_t next_generation;
     uint64_t next_topic_id;
+    uint64_t age_ns; /* the highest stamp of the age clock */
 
     /* While recovery runs. */
     uint32_t *buckets; /* topics by id: index + 1 */

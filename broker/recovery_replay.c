@@ -10,6 +10,7 @@
 #include "broker/recovery.h"
 #include "broker/segment.h"
 #include "shm/cleanup.h"
+#include "shm/retention_policy.h"
 
 static const char default_group[] = "default";
 static const char retention_key[] = "retention";
@@ -242,6 +243,17 @@ static int text_set(char **to, struct record_text text)
     return 0;
 }
 
+/* Empty: the store's. */
+static int retention_set(struct recovered_topic *topic, struct record_text text)
+{
+    struct retention_policy policy;
+    const int result = text_set(&topic->retention, text);
+    if (result == 0 && text.size != 0 && retention_policy_parse(topic->retention, &policy) != 0) {
+        return -EPROTO;
+    }
+    return result;
+}
+
 static bool text_is(struct record_text text, const char *word)
 {
     return text.size == strlen(word) && memcmp(text.bytes, word, text.size) == 0;
@@ -255,7 +267,14 @@ static int apply_create(struct recovered_topic *topic, const struct record_topic
     topic->created = true;
     topic->created_ns = create->time_ns;
     const int result = text_set(&topic->name, create->name);
-    return result == 0 ? text_set(&topic->retention, create->retention) : result;
+    return result == 0 ? retention_set(topic, create->retention) : result;
+}
+
+static void age_raise(struct recovery *recovery, uint64_t age_ns)
+{
+    if (age_ns > recovery->age_ns) {
+        recovery->age_ns = age_ns;
+    }
 }
 
 static int apply_assign(struct recovery *recovery, struct recovered_topic *topic,
@@ -272,9 +291,11 @@ static int apply_assign(struct recovery *recovery, struct recovered_topic *topic
         .base_seq = assign->base_seq,
         .base_time_ns = assign->base_time_ns,
         .slot = assign->slot,
+        .age_ns = assign->age_ns,
     };
     generation_raise(recovery, assign->generation);
     time_raise(topic, assign->base_time_ns);
+    age_raise(recovery, assign->age_ns);
     const int result = durable_raise(topic, &assign->durable, chunk_bytes);
     return result == 0 ? recovered_chunk_put(topic, &chunk) : result;
 }
@@ -337,8 +358,7 @@ static int apply_verdict(struct recovered_topic *topic, const struct record_verd
 
 static int apply_option(struct recovered_topic *topic, const struct record_topic_option *option)
 {
-    return text_is(option->key, retention_key) ? text_set(&topic->retention, option->value)
-                                               : -EPROTO;
+    return text_is(option->key, retention_key) ? retention_set(topic, option->value) : -EPROTO;
 }
 
 /* What is durable of topics. Those that were deleted since are not in a snapshot. */
@@ -371,6 +391,10 @@ int replay_apply(struct recovery *recovery, const struct record *record, uint64_
         return apply_marks(recovery, &record->marks, position, chunk_bytes);
     }
     if (record->topic_id == 0) {
+        if (record->kind == RECORD_CLOCK) {
+            age_raise(recovery, record->clock.age_ns);
+            return 0;
+        }
         /* The system topic has nothing of this but marks, which its own replay makes superfluous. */
         return record->kind == RECORD_MARK ? 0 : -EBADMSG;
     }
@@ -402,6 +426,7 @@ int replay_apply(struct recovery *recovery, const struct record *record, uint64_
     case RECORD_MARKS:
     case RECORD_TOPIC:
     case RECORD_CHUNKS:
+    case RECORD_CLOCK:
         break;
     }
     return -EBADMSG;
@@ -425,7 +450,7 @@ static int apply_topic(struct recovered_topic *topic, const struct record_topic 
     topic->last_time_ns = from->last_time_ns;
     int result = text_set(&topic->name, from->name);
     if (result == 0) {
-        result = text_set(&topic->retention, from->retention);
+        result = retention_set(topic, from->retention);
     }
     return result == 0 ? salt_floor_add(topic, from->floor_position, from->floor_salt) : result;
 }
@@ -444,6 +469,7 @@ static int apply_chunks(struct recovery *recovery, struct recovered_topic *topic
             .base_seq = item.base_seq,
             .base_time_ns = item.base_time_ns,
             .slot = item.slot,
+            .age_ns = item.age_ns,
         };
         if (topic->chunks_count > 0 &&
             topic->chunks[topic->chunks_count - 1].chunk_no >= chunk.chunk_no) {
@@ -461,6 +487,10 @@ static int apply_chunks(struct recovery *recovery, struct recovered_topic *topic
 int replay_apply_snapshot(struct recovery *recovery, const struct record *record,
                           uint64_t chunk_bytes)
 {
+    if (record->kind == RECORD_CLOCK) {
+        age_raise(recovery, record->clock.age_ns);
+        return 0;
+    }
     struct recovered_topic *topic =
         record->topic_id == 0 ? NULL : topic_of(recovery, record->topic_id, chunk_bytes);
     if (topic == NULL) {
@@ -487,6 +517,7 @@ int replay_apply_snapshot(struct recovery *recovery, const struct record *record
     case RECORD_MARK:
     case RECORD_MARKS:
     case RECORD_VERDICT:
+    case RECORD_CLOCK:
         break;
     }
     return -EBADMSG;

@@ -7,6 +7,7 @@
 
 #include "broker/checksum.h"
 #include "broker/recovery.h"
+#include "broker/retention.h"
 #include "broker/store.h"
 #include "shm/crash_point.h"
 #include "shm/ensure.h"
@@ -141,6 +142,14 @@ static void from_capture(struct store *store)
     snapshot->from_generation = last->next_generation;
 }
 
+/* The first record. */
+static void list_clock(struct store *store)
+{
+    const struct record record = {.kind = RECORD_CLOCK,
+                                  .clock = {.age_ns = retention_clock(store)}};
+    store->snapshot.record_bytes = record_encode(&record, store->snapshot.record);
+}
+
 static bool snapshot_begin(struct store *store)
 {
     struct snapshot *snapshot = &store->snapshot;
@@ -157,7 +166,7 @@ static bool snapshot_begin(struct store *store)
     snapshot->generation = snapshot->first_generation;
     snapshot->position = chunk_first_frame(0, store->chunk_bytes);
     snapshot->seq = 0;
-    snapshot->record_bytes = 0;
+    list_clock(store);
     snapshot->index = 0;
     snapshot->part = PART_TOPIC;
     snapshot->state = SNAPSHOT_LISTING;
@@ -174,12 +183,13 @@ static void list_topic(struct store *store, const struct topic *topic)
     snapshot->chunk_next = chunk_number(topic->first_position, store->chunk_bytes);
     snapshot->chunk_last = topic->first_chunk + topic->chunk_count - 1;
     snapshot->part = topic->chunk_count > 0 ? PART_CHUNKS : PART_CURSOR;
+    struct retention_text retention;
     const struct record record = {
         .kind = RECORD_TOPIC,
         .topic_id = topic->id,
         .topic = {.created_ns = topic->created_ns,
                   .name = {.bytes = topic->shm->name, .size = (uint16_t)topic->shm->name_bytes},
-                  .retention = {.bytes = "consumed", .size = 8},
+                  .retention = retention_text(topic, &retention),
                   .as_of = store->system->tail_position,
                   .first = {.position = topic->first_position, .seq = topic->first_seq},
                   .durable = {.position = topic->durable_position, .seq = topic->durable_seq},
@@ -206,6 +216,7 @@ static void list_chunks(struct store *store, const struct topic *topic)
         const struct record_chunk item = {.generation = chunk->generation,
                                           .base_seq = chunk->base_seq,
                                           .base_time_ns = chunk->base_time_ns,
+                                          .age_ns = chunk->age_ns,
                                           .slot = chunk->slot};
         record_chunk_put(items, count++, &item);
         snapshot->chunk_next++;

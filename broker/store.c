@@ -9,6 +9,7 @@
 #include "broker/checksum.h"
 #include "broker/group.h"
 #include "broker/pending.h"
+#include "broker/retention.h"
 #include "broker/system_topic.h"
 #include "broker/tail_wait.h"
 #include "shm/crash_point.h"
@@ -146,6 +147,7 @@ static void assign_record(struct store *store, const struct chunk *chunk)
                    .base_seq = chunk->base_seq,
                    .base_time_ns = chunk->base_time_ns,
                    .slot = chunk->slot,
+                   .age_ns = chunk->age_ns,
                    .durable = {.position = topic->durable_position, .seq = topic->durable_seq}},
     };
     system_topic_append(store, &record);
@@ -191,6 +193,7 @@ int store_chunk_add(struct store *store, struct topic *topic, uint64_t base_seq)
     }
     chunk->base_seq = base_seq;
     chunk->base_time_ns = store->time_ns;
+    chunk->age_ns = retention_clock(store);
     chunk->written = chunk_start(number, store->chunk_bytes);
     chunk->seed = checksum_seed(topic->id, number, chunk->generation);
     header_write(store, chunk);
@@ -262,6 +265,7 @@ int store_topic_create(struct store *store, struct topic *topic)
     if (outcome != STORE_READY) {
         return outcome;
     }
+    struct retention_text text;
     topic->id = store->numbers.next_topic_id++;
     topic->created_ns = store->time_ns;
     topic->floor =
@@ -272,10 +276,11 @@ int store_topic_create(struct store *store, struct topic *topic)
         .topic_create = {.time_ns = store->time_ns,
                          .name = {.bytes = topic->shm->name,
                                   .size = (uint16_t)topic->shm->name_bytes},
-                         .retention = {.bytes = "consumed", .size = 8}},
+                         .retention = retention_text(topic, &text)},
     };
     system_topic_append(store, &record);
     topic->state = TOPIC_PRESENT;
+    retention_begin(store, topic);
     store->topics.present++;
     atom_store_relaxed(&topic->shm->topic_id, topic->id); /* [T3] orders it */
     topic_announce(topic->shm, TOPIC_PRESENT);
@@ -307,6 +312,7 @@ int store_topic_delete(struct store *store, struct topic *topic)
     list_remove(&topic->cursor.undurable);
     list_remove(&topic->dirty);
     list_remove(&topic->unmarked);
+    list_remove(&topic->ticked);
     while (topic->chunk_count > 0) {
         struct chunk *chunk = topic_chunk_shift(topic);
         chunk_waiters_end(chunk, -ESTALE);

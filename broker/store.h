@@ -44,6 +44,7 @@ struct store {
     struct marks marks;
 
     uint64_t chunk_bytes;
+    struct retention_policy retention; /* of topics that have none of their own */
     struct numbers numbers;
     struct counters counters;
     int fenced; /* 0, or the errno that fenced it */
@@ -52,11 +53,16 @@ struct store {
     uint64_t now_ns;  /* CLOCK_MONOTONIC */
     uint64_t time_ns; /* CLOCK_REALTIME, of entries */
 
+    uint64_t age_ns;          /* the age clock (retention.h) at age_seen_ns */
+    uint64_t age_seen_ns;     /* as now_ns; 0: not yet */
+    uint64_t age_recorded_ns; /* the newest that a record of its own has */
+
     struct list moved;   /* of struct topic.moved */
     struct list publish; /* of struct lane.dirty: news for their clients */
     struct list cursors; /* of struct cursor.undurable */
     struct list stalled; /* of struct pending.queue: claims that wait for `freed` */
     struct list starved; /* of struct chunk.starved: wanted, no unit to load them into */
+    struct list ticked;  /* of struct topic.ticked: retention looks at them every second */
     struct list frees;   /* of struct chunk.frees: trimmed, waiting for the sync of their record */
     bool freed;          /* something that a lane may wait for was freed in this pass */
     uint32_t loading;    /* chunks being read */

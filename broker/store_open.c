@@ -8,6 +8,7 @@
 #include "broker/checksum.h"
 #include "broker/group.h"
 #include "broker/recovery.h"
+#include "broker/retention.h"
 #include "broker/store.h"
 #include "broker/system_topic.h"
 #include "shm/ensure.h"
@@ -36,9 +37,11 @@ static int parts_open(struct store *store, const struct mapping *arena, struct f
     list_init(&store->cursors);
     list_init(&store->stalled);
     list_init(&store->starved);
+    list_init(&store->ticked);
     list_init(&store->frees);
     marks_init(&store->marks);
     store->chunk_bytes = config->chunk_bytes;
+    store->retention = config->retention;
     counters_init(&store->counters, store->directory, COUNTER_OF_ENGINE);
     if (flush_init(&store->flush) != 0 ||
         pool_init(&store->pool, store->directory, arena->base) != 0 ||
@@ -84,6 +87,7 @@ static struct chunk *chunk_build(struct store *store, struct topic *topic,
     chunk->base_seq = from->base_seq;
     chunk->base_time_ns = from->base_time_ns;
     chunk->base_exact = from->base_exact;
+    chunk->age_ns = from->age_ns != 0 ? from->age_ns : store->age_ns;
     chunk->started = tail > start + CHUNK_HEADER_BYTES;
     chunk->written = tail <= start ? start : tail < end ? tail : end;
     chunk->seed = checksum_seed(topic->id, chunk->number, chunk->generation);
@@ -118,6 +122,11 @@ static int topic_build(struct store *store, struct topic *topic, const struct re
     /* Whatever is appended from here on has this start's salt. */
     topic->floor =
         (struct salt_floor){.position = from->tail.position, .salt = store->numbers.salt};
+    topic->retention_own = from->retention != NULL && from->retention[0] != '\0';
+    if (topic->retention_own) {
+        const int error = retention_policy_parse(from->retention, &topic->retention);
+        ensure(error == 0); /* the replay of its record has checked it */
+    }
     if (from->cursor_exists) {
         topic->cursor.exists = true;
         topic->cursor.seq = from->cursor.seq;
@@ -171,6 +180,7 @@ static int topics_build(struct store *store, const struct recovery *recovery)
         }
         error = topic_build(store, topic, from);
         topic->state = TOPIC_PRESENT;
+        retention_begin(store, topic);
         store->topics.present++;
         atom_store_relaxed(&topic->shm->topic_id, topic->id); /* [T3] orders it */
         topic_announce(topic->shm, TOPIC_PRESENT);
@@ -260,6 +270,8 @@ static int recovered_build(struct store *store, const struct recovery *recovery,
 {
     store->numbers.next_generation = recovery->next_generation;
     store->numbers.next_topic_id = recovery->next_topic_id;
+    store->age_ns = recovery->age_ns + 1; /* a stamp of 0 is none */
+    store->age_recorded_ns = store->age_ns;
     /* The number itself has 64 bits here, its low ones are in the frames; 0 is no sync. */
     sync_number_repeat(store, recovery->first_sync != 0 ? recovery->first_sync : SYNC_NUMBERS);
     int error = numbers_open(store, fault);

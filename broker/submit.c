@@ -114,6 +114,25 @@ static enum submit_outcome take_later(struct store *store, struct lane *lane,
     return outcome;
 }
 
+static enum submit_outcome take_set(struct store *store, struct lane *lane,
+                                    const struct submission *submission)
+{
+    struct topic_setting setting;
+    const int error = topic_setting_read(lane, submission, &setting);
+    if (error != 0 &&
+        topic_set_find(&store->topics, submission->topic, submission->incarnation) != NULL) {
+        submit_advance(store, lane, submission);
+        lane_post(store, lane, submission->user_data, 0, error, 0);
+        return SUBMIT_TAKEN;
+    }
+    enum submit_outcome outcome;
+    struct pending *pending = accept_pending(store, lane, submission, &outcome);
+    if (pending != NULL) {
+        topic_admin_set(pending, &setting);
+    }
+    return outcome;
+}
+
 static enum submit_outcome take_one(struct store *store, struct lane *lane, uint64_t tail,
                                     const struct submission *submission)
 {
@@ -138,7 +157,9 @@ static enum submit_outcome take_one(struct store *store, struct lane *lane, uint
     case SUBMIT_TOPIC_TRIM:
         return take_later(store, lane, submission, retention_trim);
     case SUBMIT_TOPIC_SET:
-        return topic_admin_set(store, lane, submission);
+        return take_set(store, lane, submission);
+    case SUBMIT_TOPIC_GET:
+        return topic_admin_get(store, lane, submission);
     case SUBMIT_CANCEL:
         submit_advance(store, lane, submission);
         pending_cancel(lane, submission->arg);

@@ -17,6 +17,7 @@
 #include "broker/list.h"
 #include "shm/directory.h"
 #include "shm/frame.h"
+#include "shm/retention_policy.h"
 
 #define UNIT_NONE UINT32_MAX
 #define SYSTEM_TOPIC_INDEX UINT32_C(0)
@@ -33,7 +34,8 @@ struct chunk {
     uint64_t generation;
     uint64_t base_seq; /* of its first unit, or a lower bound of it unless base_exact */
     uint64_t base_time_ns;
-    uint64_t entry_position; /* of an entry that begins in it and was claimed; 0: none is known */
+    uint64_t age_ns;         /* the store's age clock when it was assigned */
+    uint64_t entry_position; /* of an entry that begins in it; 0: none is known */
     uint64_t entry_seq;
     uint64_t written; /* the image is on disk (not: durable) up to this position */
     uint32_t slot;
@@ -43,6 +45,8 @@ struct chunk {
     uint32_t keeps; /* the same, not reaped for too long: evicted, but not trimmed */
     enum chunk_state state;
     bool base_exact;
+    bool entry_first;         /* entry_position is that of the first entry that begins in it */
+    bool entryless;           /* no entry begins in it */
     bool started;             /* its header is complete: it has a first unit */
     uint32_t next_slot;       /* system topic: the successor's, else SLOT_NONE */
     uint64_t next_generation; /* system topic */
@@ -92,6 +96,10 @@ struct topic {
     struct salt_floor floor; /* as of a verdict: lower salts from there on don't count */
     uint64_t last_time_ns;   /* of the newest entry: times never go back within a topic */
 
+    bool retention_waits; /* a look at it waits for a chunk */
+    bool retention_own;   /* has a policy of its own; else the store's holds */
+    struct retention_policy retention;
+
     struct chunk **chunk_memory; /* chunk_room pointers; those before `chunks` are gone */
     struct chunk **chunks;
     uint64_t first_chunk;
@@ -107,6 +115,8 @@ struct topic {
     struct list_node captured;  /* in flush.captured */
     uint64_t captured_position;
     uint64_t captured_seq;
+    struct list_node ticked;  /* in store.ticked */
+    uint64_t ticked_at;       /* the age clock when a tick last looked */
     struct list_node moved;   /* in store.moved: tail or watermark passed since the last pass */
     struct list tail_waiters; /* of struct pending.queue */
     struct list claims;       /* of struct pending.turn; the first one walks */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "broker/pending.h"
+#include "broker/retention.h"
 
 enum { OPTION_BYTES_MAX = 1024 };
 
@@ -112,29 +113,74 @@ enum submit_outcome topic_admin_close(struct store *store, struct lane *lane,
     return reply(store, lane, submission, 0, 0, 0);
 }
 
-/* The one option of a topic is its retention, the one policy is `consumed`. */
-static int option_check(const char *text, size_t bytes)
-{
-    const char *value = memchr(text, 0, bytes);
-    if (value == NULL || memchr(value + 1, 0, bytes - (size_t)(value + 1 - text)) == NULL) {
-        return -EINVAL;
-    }
-    return strcmp(text, "retention") == 0 && strcmp(value + 1, "consumed") == 0 ? 0 : -EINVAL;
-}
-
-enum submit_outcome topic_admin_set(struct store *store, struct lane *lane,
-                                    const struct submission *submission)
+int topic_setting_read(const struct lane *lane, const struct submission *submission,
+                       struct topic_setting *setting)
 {
     char text[OPTION_BYTES_MAX];
     const uint64_t bytes = submission->bytes;
-    if (topic_set_find(&store->topics, submission->topic, submission->incarnation) == NULL) {
-        return reply(store, lane, submission, 0, -ESTALE, 0);
-    }
-    if (bytes > sizeof text) {
-        return reply(store, lane, submission, 0, -EINVAL, 0);
+    if (bytes > sizeof text || submission->arg > TOPIC_SET_AT_CREATION) {
+        return -EINVAL;
     }
     memcpy(text, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES), bytes);
-    return reply(store, lane, submission, 0, option_check(text, bytes), 0);
+    const char *value = memchr(text, 0, bytes);
+    if (value == NULL || memchr(value + 1, 0, bytes - (size_t)(value + 1 - text)) == NULL ||
+        strcmp(text, "retention") != 0) {
+        return -EINVAL;
+    }
+    *setting = (struct topic_setting){.own = strcmp(value + 1, "default") != 0};
+    return setting->own ? retention_policy_parse(value + 1, &setting->retention) : 0;
+}
+
+static void set_run(struct pending *pending)
+{
+    struct store *store = pending->store;
+    struct topic *topic = pending->topic;
+    const bool at_creation = pending->submission.arg == TOPIC_SET_AT_CREATION;
+    int outcome = STORE_READY;
+    bool recorded = false;
+    if (topic->state == TOPIC_DELETED) {
+        outcome = -ESTALE;
+    } else if (topic->state != TOPIC_PRESENT) {
+        outcome = at_creation ? STORE_READY : -ENOENT;
+        if (at_creation) {
+            retention_choose(topic, pending->retention_own, &pending->retention);
+        }
+    } else if (!at_creation) {
+        outcome = store->fenced != 0
+                      ? -EIO
+                      : retention_set(store, topic, pending->retention_own, &pending->retention);
+        recorded = outcome == STORE_READY;
+    }
+    if (outcome == STORE_WAIT) {
+        list_push_back(&store->stalled, &pending->queue);
+    } else if (!recorded || store->config->fsync == FSYNC_NONE) {
+        pending_complete(pending, 0, outcome, 0);
+    } else {
+        pending_await_sync(pending, flush_want(store), (struct pending_result){.error = 0});
+    }
+}
+
+void topic_admin_set(struct pending *pending, const struct topic_setting *setting)
+{
+    pending->resume = set_run;
+    pending->retention = setting->retention;
+    pending->retention_own = setting->own;
+    set_run(pending);
+}
+
+enum submit_outcome topic_admin_get(struct store *store, struct lane *lane,
+                                    const struct submission *submission)
+{
+    const struct topic *topic =
+        topic_set_find(&store->topics, submission->topic, submission->incarnation);
+    if (topic == NULL || topic->state != TOPIC_PRESENT) {
+        const int error = topic == NULL || topic->state == TOPIC_DELETED ? -ESTALE : -ENOENT;
+        return reply(store, lane, submission, 0, error, 0);
+    }
+    const struct retention_policy *policy = retention_of(store, topic);
+    const int terms = (policy->consumed ? RETENTION_TERM_CONSUMED : 0) |
+                      (topic->retention_own ? RETENTION_TERM_OWN : 0);
+    return reply(store, lane, submission, policy->age_ns, terms, policy->bytes_max);
 }
 
 static void delete_run(struct pending *pending)

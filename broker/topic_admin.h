@@ -14,8 +14,19 @@ enum submit_outcome topic_admin_open(struct store *store, struct lane *lane,
                                      const struct submission *submission);
 enum submit_outcome topic_admin_close(struct store *store, struct lane *lane,
                                       const struct submission *submission);
-enum submit_outcome topic_admin_set(struct store *store, struct lane *lane,
+enum submit_outcome topic_admin_get(struct store *store, struct lane *lane,
                                     const struct submission *submission);
+
+/* What the body of a TOPIC_SET asks for. */
+struct topic_setting {
+    bool own; /* false: back to the store's policy */
+    struct retention_policy retention;
+};
+
+/* Reads it. 0, or -EINVAL: no such option, or not a value of it. */
+int topic_setting_read(const struct lane *lane, const struct submission *submission,
+                       struct topic_setting *setting);
+void topic_admin_set(struct pending *pending, const struct topic_setting *setting);
 void topic_admin_delete(struct pending *pending);
 
 /* The client is going: gives all that it has open back. */

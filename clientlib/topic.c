@@ -1,13 +1,14 @@
 /* Topic: see topic.h. */
 #include "clientlib/topic.h"
 
+#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "clientlib/client_lane.h"
 #include "clientlib/cursor.h"
 #include "clientlib/descriptor.h"
 #include "clientlib/options.h"
+#include "shm/retention_policy.h"
 #include "shm/submission.h"
 
 void topic_free(struct tusk_topic *topic)
@@ -20,9 +21,10 @@ int tusk_topic_open(struct tusk *tusk, const char *name, const struct tusk_topic
                     struct tusk_topic **topic)
 {
     struct tusk_topic_options given = TUSK_TOPIC_OPTIONS_INIT;
+    struct retention_policy policy;
     if (tusk == NULL || name == NULL || topic == NULL || !OPTIONS_TAKE(&given, options) ||
         given.no_wait > 1 || given.no_create > 1 ||
-        (given.retention != NULL && strcmp(given.retention, "consumed") != 0)) {
+        (given.retention != NULL && retention_policy_parse(given.retention, &policy) != 0)) {
         return -EINVAL;
     }
     struct client_lane *lane;
@@ -35,6 +37,13 @@ int tusk_topic_open(struct tusk *tusk, const char *name, const struct tusk_topic
         return -ENOMEM;
     }
     error = descriptor_open(lane, name, &made->descriptor);
+    if (error == 0 && given.retention != NULL) {
+        error = topic_option_set(lane, made->descriptor->word, "retention", given.retention,
+                                 TOPIC_SET_AT_CREATION);
+        if (error != 0) {
+            descriptor_close(tusk, lane, made->descriptor);
+        }
+    }
     if (error != 0) {
         free(made);
         return error;

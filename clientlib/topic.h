@@ -31,6 +31,10 @@ struct tusk_topic {
     LIST_ENTRY(tusk_topic) siblings;   /* in tusk.topics */
 };
 
+/* Asks the broker for an option; when: enum topic_set_when. 0 or an error. */
+int topic_option_set(struct client_lane *lane, uint64_t topic_word, const char *option,
+                     const char *value, uint64_t when);
+
 /* Frees a topic with its cursors; it has no readers and is in no list any more. */
 void topic_free(struct tusk_topic *topic);
 

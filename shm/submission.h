@@ -45,13 +45,29 @@ enum submission_kind {
     /* The topic begins with seq arg from then on; -EINVAL: beyond its next seq. Completes when that is
      * durable (under `none`: committed). */
     SUBMIT_TOPIC_TRIM = 10,
-    /* Body: option text, NUL, value text, NUL. */
+    /* Body: option text, NUL, value text, NUL. arg: enum topic_set_when. Completes when that is durable
+     * (under `none`: committed). -ENOENT: the topic does not exist; -EINVAL: no such option or value. */
     SUBMIT_TOPIC_SET = 11,
     /* Ends the pending WAIT_TAIL, FETCH or CLAIM with user_data == arg by -ECANCELED; posts nothing
      * itself. */
     SUBMIT_CANCEL = 12,
     /* Lets the lane's later appends to the topic pass again after a -EAGAIN (no_wait). */
     SUBMIT_RESUME = 13,
+    /* What a topic may give up. Completion: error >= 0: enum retention_term; value = bytes_max, seq =
+     * age_ns (see retention_policy.h). */
+    SUBMIT_TOPIC_GET = 14,
+};
+
+/* For a TOPIC_SET: */
+enum topic_set_when {
+    TOPIC_SET_NOW = 0,
+    TOPIC_SET_AT_CREATION = 1, /* nothing, once the topic exists */
+};
+
+/* In the answer to a TOPIC_GET: */
+enum retention_term {
+    RETENTION_TERM_CONSUMED = 1,
+    RETENTION_TERM_OWN = 2, /* the topic's own policy, not its namespace's */
 };
 
 enum submission_flag {

@@ -27,6 +27,7 @@ static const struct verb verbs[] = {
     {"read", verb_read, "write a topic's entries to stdout"},
     {"topics", verb_topics, "list the topics"},
     {"stat", verb_stat, "show the broker's counters, or a topic's figures"},
+    {"config", verb_config, "show or change a topic's options"},
     {"delete", verb_delete, "remove a topic and all that is in it"},
     {"trim", verb_trim, "give up a topic's oldest entries"},
     {"run", verb_run, "run a command with a private broker"},
@@ -50,8 +51,9 @@ static int help_print(void)
 static int verb_find_and_run(int argc, char **argv)
 {
     if (argc < 2) {
-        return fail(EX_USAGE, "expected a verb: append, read, topics, stat, delete, trim or run; "
-                              "see tusk --help");
+        return fail(EX_USAGE,
+                    "expected a verb: append, read, topics, stat, config, delete, trim or run; "
+                    "see tusk --help");
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         return help_print();
@@ -66,9 +68,10 @@ static int verb_find_and_run(int argc, char **argv)
             return verbs[i].run(argc - 1, argv + 1);
         }
     }
-    return fail(EX_USAGE,
-                "'%s' is not a verb; expected append, read, topics, stat, delete, trim or run",
-                argv[1]);
+    return fail(
+        EX_USAGE,
+        "'%s' is not a verb; expected append, read, topics, stat, config, delete, trim or run",
+        argv[1]);
 }
 
 static int standard_fds_open(void)

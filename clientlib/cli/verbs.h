@@ -8,6 +8,7 @@
 #define TUSK_CLI_VERBS_H
 
 int verb_append(int argc, char **argv);
+int verb_config(int argc, char **argv);
 int verb_delete(int argc, char **argv);
 int verb_read(int argc, char **argv);
 int verb_run(int argc, char **argv);

@@ -50,6 +50,19 @@
  *           be empty. Entry and batch together with their headers fit half a lane
  *           (tusk_options.lane_bytes), else -EMSGSIZE and nothing is written.
  *
+ * Retention What a topic gives back, oldest entries first and whole pieces of the log at a time:
+ *             consumed     what every cursor of the topic has passed; a topic that nobody has read by
+ *                          its cursor keeps everything. The default
+ *             bytes=SIZE   what is beyond that much log, as bytes=10GiB
+ *             age=TIME     what is older, as age=7d (ms, s, min, h, d). The broker's own time counts: a
+ *                          jump of the clock deletes nothing, and while no broker runs nothing ages
+ *             none         nothing
+ *           Several, joined by commas, each give their part back: "consumed,bytes=10GiB" keeps at most
+ *           10 GiB of what has not been read. bytes and age take entries that nobody has read, too: the
+ *           cursor then goes on with the first one kept. Only what is durable goes, and never the last
+ *           piece of a topic. A reader whose place was given up gets -ENODATA, stays where it is, and
+ *           goes on after a seek; tusk_topic_stat.first_seq is the first entry still there.
+ *
  * Errors    Each function names the errors particular to it. Besides, any call may answer
  *             -EINVAL      an argument or a name is not possible
  *             -ENOTCONN    no broker within timeout_ms
@@ -194,9 +207,10 @@ struct tusk_options {
 struct tusk_topic_options {
     size_t size;
     /*
-     * Applied when the topic is created. "consumed" (the default): what every cursor of the topic
-     * has passed is given back; a topic that nobody has read by its cursor keeps everything.
-     * Another value is -EINVAL.
+     * What the topic may give up, as in "Retention" above, applied if this handle, or another one
+     * opened with it, is there when the topic is created; nothing for a topic that exists
+     * (tusk_topic_set() changes it). Default: the broker's (tuskd --retention). A text that is none is
+     * -EINVAL.
      */
     const char *retention;
     uint32_t no_wait;   /* 1: what would have to wait for the topic or for memory is -EAGAIN */
@@ -338,11 +352,20 @@ TUSK_API int tusk_topic_delete(struct tusk *tusk, const char *name);
 TUSK_API int tusk_topic_trim(struct tusk_topic *topic, uint64_t first_seq);
 
 /*
- * Change an option of a topic: "retention", value "consumed".
- * Cost:    a round trip to the broker.
+ * Change an option of a topic: "retention", whose value is as in "Retention" above, or "default" for
+ * the broker's. It holds from then on, also after a restart.
+ * Cost:    a round trip to the broker, and a sync (under --fsync none: no sync).
  * Returns: 0; -ENOENT: no such topic; -EINVAL: no such option, or not a value of it.
  */
 TUSK_API int tusk_topic_set(struct tusk_topic *topic, const char *option, const char *value);
+
+/*
+ * What holds for a topic, as text: "retention"; and "retention_source": "topic" if it has its own,
+ * "default" if the broker's holds. value has room for size bytes, the end included; 96 are enough.
+ * Cost:    a round trip to the broker.
+ * Returns: the length; -ENOENT: no such topic; -EINVAL: no such option; -EMSGSIZE: size is too small.
+ */
+TUSK_API int tusk_topic_get(struct tusk_topic *topic, const char *option, char *value, size_t size);
 
 /*
  * What a topic holds. stat->size says how much of it the caller knows (TUSK_TOPIC_STAT_INIT).

@@ -280,14 +280,16 @@ Test(topics, the_cursor_goes_on_behind_a_trim)
     check_is(entry.seq, 50);
 }
 
-Test(topics, retention_other_than_consumed_is_refused)
+Test(topics, options_that_are_none_are_refused)
 {
-    static const char *const values[] = {"bytes", "bytes:1M", "age",       "none", "",
-                                         "x",     "CONSUMED", "consumed ", NULL};
+    static const char *const values[] = {"bytes", "bytes:1M",      "age",      "bytes=0", "",
+                                         "x",     "none,consumed", "age=7d,,", NULL};
+    char value[96];
     struct tusk_topic *topic = topic_of(tusk, "t");
     check_is(tusk_topic_set(topic, "retention", "consumed"), -ENOENT);
+    check_is(tusk_topic_get(topic, "retention", value, sizeof value), -ENOENT);
     append_text(topic, "x");
-    check_ok(tusk_topic_set(topic, "retention", "consumed"));
+    check_ok(tusk_topic_set(topic, "retention", "bytes=1MiB"));
     for (int i = 0; values[i] != NULL; i++) {
         struct tusk_topic_options options = TUSK_TOPIC_OPTIONS_INIT;
         struct tusk_topic *other = NULL;
@@ -296,7 +298,12 @@ Test(topics, retention_other_than_consumed_is_refused)
         check_is(tusk_topic_open(tusk, "other", &options, &other), -EINVAL);
     }
     check_is(tusk_topic_set(topic, "no such option", "1"), -EINVAL);
+    check_is(tusk_topic_set(topic, "retention_source", "topic"), -EINVAL);
     check_is(tusk_topic_set(topic, "", ""), -EINVAL);
+    check_is(tusk_topic_get(topic, "no such option", value, sizeof value), -EINVAL);
+    check_is(tusk_topic_get(topic, "retention", value, 10), -EMSGSIZE);
+    check_is(tusk_topic_get(topic, "retention", value, 11), 10);
+    check_say(strcmp(value, "bytes=1MiB") == 0, "retention is %s", value);
     check_is(append_text(topic, "still"), 1);
 }
 

@@ -446,6 +446,7 @@ static void take(struct stage *stage, struct stage_lane *lane, const struct subm
         break;
     case SUBMIT_TOPIC_TRIM:
     case SUBMIT_TOPIC_SET:
+    case SUBMIT_TOPIC_GET:
     case SUBMIT_NOTHING:
     default:
         complete(lane, submission, 0, -EINVAL, 0);

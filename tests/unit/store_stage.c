@@ -34,6 +34,7 @@ void stage_init(struct stage *stage, uint64_t seed)
                    .topics_max = 256,
                    .fsync = FSYNC_EACH,
                    .pin_timeout_ns = UINT64_C(10000000000),
+                   .retention = {.consumed = true},
                    .data_dir = "/data"},
         .disk = memory_disk_new(seed),
         .reaping = true,

@@ -35,6 +35,7 @@ static size_t specimens(struct record *records)
                     .base_seq = 8,
                     .base_time_ns = 9,
                     .slot = 0xfffefdfc,
+                    .age_ns = 12,
                     .durable = {10, 11}}},
         {.kind = RECORD_TRIM, .topic_id = 12, .trim = {.chunk_no = 13, .first = {14, 15}}},
         {.kind = RECORD_CURSOR,
@@ -47,6 +48,7 @@ static size_t specimens(struct record *records)
                      .durable = {27, 28},
                      .void_from = RECORD_NOTHING_VOID,
                      .salt_floor = 0x89abcdef}},
+        {.kind = RECORD_CLOCK, .clock = {.age_ns = 29}},
     };
     memcpy(records, all, sizeof all);
     return sizeof all / sizeof *all;

@@ -67,7 +67,7 @@ static uint64_t disk_bytes(void)
     return segment_set_bytes(&stage.store.segments);
 }
 
-/* 200 times what the disk may have, through a store that is consumed as it goes. */
+/* 150 times what the disk may have, through a store that is consumed as it goes. */
 static void flat(enum fsync_schedule fsync)
 {
     open_stage(fsync, 24, 16);
@@ -77,7 +77,7 @@ static void flat(enum fsync_schedule fsync)
     uint64_t claimed = 0;
     uint64_t appended = 0;
     uint64_t generation = 0;
-    while (bytes < 200 * budget) {
+    while (bytes < 150 * budget) {
         for (int i = 0; i < 12; i++) {
             append(60000);
             bytes += 60000;
@@ -112,7 +112,7 @@ Test(retention, disk_stays_flat_none)
  * generation. */
 Test(retention, slots_wait_for_the_sync)
 {
-    open_stage(FSYNC_EACH, 64, 16);
+    open_stage(FSYNC_EACH, 64, 128);
     for (int i = 0; i < 200; i++) {
         append(3000);
     }
@@ -134,9 +134,11 @@ Test(retention, slots_wait_for_the_sync)
         (void)io_poll(stage.io);
         stage_look(&stage);
     }
-    const struct stage_topic other = stage_topic_open(lane, "other");
     bool again = false;
-    for (unsigned i = 0; i < 40 && !again; i++) {
+    for (unsigned i = 0; i < 100 && !again; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "o%u", i);
+        const struct stage_topic other = stage_topic_open(lane, name);
         const uint64_t ask = stage_append(lane, other, 2000, 1, 0);
         cr_assert_eq(stage_answered(lane, ask)->error, 0);
         const struct topic *t = stage_topic_of(&stage, other);

@@ -1,0 +1,147 @@
+/*
+ * tusk config: show and change the options of a topic.
+ * Runs on:    the tool's one thread.
+ * Invariants: nothing is changed unless every KEY=VALUE names an option that can be.
+ */
+#include "clientlib/cli/connection.h"
+#include "clientlib/cli/fail.h"
+#include "clientlib/cli/options.h"
+#include "clientlib/cli/verbs.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#define VALUE_BYTES 256
+
+/* An option of topics, in the order in which they are shown. */
+struct topic_option {
+    const char *name;
+    const char *expected; /* NULL: it can't be changed */
+};
+
+static const struct topic_option topic_options[] = {
+    {"retention",
+     "none, default, or consumed, bytes=SIZE (as 10GiB) and age=TIME (as 7d), joined by "
+     "commas"},
+    {"retention_source", NULL},
+};
+
+#define TOPIC_OPTIONS_COUNT (sizeof topic_options / sizeof *topic_options)
+
+/* The option that "KEY=VALUE" is to change, and *value; NULL and a message if there is none. */
+static const struct topic_option *setting_find(const char *setting, const char **value)
+{
+    const size_t length = strcspn(setting, "=");
+
+    if (setting[length] == '\0') {
+        fail(0, "'%s': expected KEY=VALUE, such as retention=consumed", setting);
+        return NULL;
+    }
+    *value = setting + length + 1;
+    for (size_t i = 0; i < TOPIC_OPTIONS_COUNT; i++) {
+        const struct topic_option *option = &topic_options[i];
+        if (option->expected && strlen(option->name) == length &&
+            memcmp(option->name, setting, length) == 0) {
+            return option;
+        }
+    }
+    fail(0, "'%.*s' is no option of a topic that can be changed; there is: retention", (int)length,
+         setting);
+    return NULL;
+}
+
+static int topic_fail(int error, const char *name)
+{
+    if (error == -ENOENT) {
+        return fail(EX_NOINPUT, "there is no topic '%s'; tusk topics lists what there is", name);
+    }
+    return fail_tusk(error, "topic '%s'", name);
+}
+
+static int options_show(struct tusk_topic *topic, const char *name)
+{
+    for (size_t i = 0; i < TOPIC_OPTIONS_COUNT; i++) {
+        char value[VALUE_BYTES];
+        const int length = tusk_topic_get(topic, topic_options[i].name, value, sizeof value);
+        if (length < 0) {
+            return topic_fail(length, name);
+        }
+        printf("%s=%s\n", topic_options[i].name, value);
+    }
+    return EX_OK;
+}
+
+static int options_change(struct tusk_topic *topic, const char *name, char **settings, int count)
+{
+    for (int i = 0; i < count; i++) {
+        const char *value = NULL;
+        const struct topic_option *option = setting_find(settings[i], &value);
+        const int result = tusk_topic_set(topic, option->name, value);
+        if (result == -EINVAL) {
+            return fail(EX_USAGE, "%s: '%s' is not a value of it; expected %s", option->name, value,
+                        option->expected);
+        }
+        if (result < 0) {
+            return topic_fail(result, name);
+        }
+    }
+    return EX_OK;
+}
+
+static int topic_config(const struct connection_options *options, const char *name, char **settings,
+                        int count)
+{
+    CONNECTION_CLOSED struct tusk *tusk = NULL;
+    struct tusk_topic *topic = NULL;
+
+    for (int i = 0; i < count; i++) {
+        const char *value = NULL;
+        if (!setting_find(settings[i], &value)) {
+            return EX_USAGE;
+        }
+    }
+    int status = connection_open(options, 0, &tusk);
+    if (status == EX_OK) {
+        status = connection_topic(tusk, name, &topic);
+    }
+    if (status != EX_OK) {
+        return status;
+    }
+    return count == 0 ? options_show(topic, name) : options_change(topic, name, settings, count);
+}
+
+int verb_config(int argc, char **argv)
+{
+    static const struct option_page page = {
+        .verb = "config",
+        .operands = "TOPIC [KEY=VALUE...]",
+        .summary = "Show the options of TOPIC, or change them; a change is durable when it ends.",
+        .details = "  retention=POLICY  what the topic gives up: consumed (what its cursor has "
+                   "passed),\n"
+                   "                    bytes=SIZE (what is beyond it, as bytes=10GiB), age=TIME "
+                   "(what is\n"
+                   "                    older, as age=7d), several of these joined by commas, or "
+                   "none;\n"
+                   "                    default: what the broker is set to\n",
+        .operands_min = 1,
+        .operands_max = -1,
+    };
+    struct connection_options options = CONNECTION_OPTIONS_DEFAULT;
+    const struct option_spec specs[] = {CONNECTION_OPTIONS(&options)};
+    char **operands = NULL;
+    int count = 0;
+
+    switch (
+        options_parse(&page, specs, sizeof specs / sizeof *specs, argc, argv, &operands, &count)) {
+    case OPTIONS_EXIT:
+        return EX_OK;
+    case OPTIONS_WRONG:
+        return EX_USAGE;
+    case OPTIONS_RUN:
+        break;
+    }
+    return topic_config(&options, operands[0], operands + 1, count - 1);
+}
