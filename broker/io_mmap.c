@@ -3,13 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "broker/fault.h"
@@ -33,23 +31,6 @@ static struct mapped_file *mapped_of(struct io_file *file)
     return (struct mapped_file *)file;
 }
 
-/* Whether blocks that are allocated are overwritten where they are, so that it needs no space. */
-static bool overwrites_in_place(int fd)
-{
-    struct statfs fs;
-    if (fstatfs(fd, &fs) != 0) {
-        return false;
-    }
-    switch ((uint64_t)fs.f_type) {
-    case EXT4_SUPER_MAGIC:
-    case XFS_SUPER_MAGIC:
-    case TMPFS_MAGIC:
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* Maps all of the file. Small files may still grow; what is refused otherwise stays so. */
 static void file_map(struct mapped_file *file)
 {
@@ -59,7 +40,7 @@ static void file_map(struct mapped_file *file)
     }
     file->refused = true;
     /* A file that was copied may have got holes. */
-    if (!overwrites_in_place(file->posix.fd) ||
+    if (!posix_overwrites_in_place(file->posix.fd) ||
         fallocate(file->posix.fd, 0, 0, stat.st_size) != 0) {
         return;
     }

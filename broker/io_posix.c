@@ -4,11 +4,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +24,12 @@ enum {
     RETRIES_MAX = 4096,
     LOCK_RETRY_NS = 2000000,
 };
+
+static uint64_t file_system_of(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 ? (uint64_t)fs.f_type : 0;
+}
 
 static int directory_fd(const struct io_file *dir)
 {
@@ -120,6 +130,32 @@ static int cache_forget(int fd)
     return 0;
 }
 
+/* btrfs overwrites a file's blocks where they are only if it was told so while the file was empty.
+ * Else every write needs space, and a full disk fails writes to blocks that are allocated. */
+static void overwrite_in_place(int fd)
+{
+    int flags = 0;
+    if (file_system_of(fd) == BTRFS_SUPER_MAGIC && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+        flags |= FS_NOCOW_FL;
+        (void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+    }
+}
+
+bool posix_overwrites_in_place(int fd)
+{
+    int flags = 0;
+    switch (file_system_of(fd)) {
+    case EXT4_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+        return true;
+    case BTRFS_SUPER_MAGIC:
+        return ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_NOCOW_FL) != 0;
+    default:
+        return false;
+    }
+}
+
 int posix_file_init(struct io *io, struct io_file *dir, const char *name, unsigned flags,
                     struct posix_file *file)
 {
@@ -139,6 +175,9 @@ int posix_file_init(struct io *io, struct io_file *dir, const char *name, unsign
     }
     if (!S_ISREG(stat.st_mode)) {
         return -EINVAL;
+    }
+    if ((flags & IO_OPEN_CREATE) && stat.st_size == 0) {
+        overwrite_in_place(fd);
     }
     int result = direct_set(io->direct, fd, &direct);
     if (result == 0 && (flags & IO_OPEN_DIRECT) && !direct && stat.st_size != 0) {

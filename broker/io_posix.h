@@ -33,6 +33,8 @@ int posix_file_open(struct io *io, struct io_file *dir, const char *name, unsign
 /* The same, into a struct that the caller has; its fd is the caller's to close. */
 int posix_file_init(struct io *io, struct io_file *dir, const char *name, unsigned flags,
                     struct posix_file *file);
+/* Whether the file's allocated blocks are overwritten where they are, so that it needs no space. */
+bool posix_overwrites_in_place(int fd);
 void posix_file_close(struct io *io, struct io_file *file);
 int posix_file_size(struct io *io, struct io_file *file, uint64_t *bytes);
 int posix_file_lock(struct io *io, struct io_file *file, int64_t timeout_ns);
