@@ -1,9 +1,10 @@
 /*
  * I/O by helper threads: an engine submits, polls and sleeps at every chance while operations end on
  * other threads and another one rings sockets that it watches: each operation is done once, with its
- * bytes, and no sleep outlasts what it waits for.
+ * bytes, and no sleep outlasts what it waits for. The first half of the time nobody rings, or the
+ * rings would end sleeps that operations should.
  * Seen to fail, each as a hang: helpers_sleep() that does not look at what is done already, a bell
- * that is not rung, watches that are told only while an operation is in flight.
+ * that is not rung, a sleep that leaves out the watches.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -42,6 +43,7 @@ struct shared {
     struct io_file *file;
     struct place places[PLACES];
     struct bell bells[BELLS];
+    struct atom ringing; /* the second half */
     struct atom stop;
     uint64_t operations;
     uint64_t sleeps;
@@ -111,6 +113,9 @@ static void *ring(void *context)
     struct shared *shared = context;
     struct stress_dice dice = {0};
     uint64_t rung[BELLS] = {0};
+    while (atom_load_relaxed(&shared->ringing) == 0) { /* a moment later is soon enough */
+        usleep(1000);
+    }
     while (atom_load_relaxed(&shared->stop) == 0) { /* a moment later is soon enough */
         const uint32_t number = dice_roll(&dice, BELLS);
         struct bell *bell = &shared->bells[number];
@@ -132,13 +137,18 @@ static void *serve(void *context)
 {
     struct shared *shared = context;
     struct stress_dice dice = {0};
-    const uint64_t end_ms = stress_now_ms() + STRESS_MS;
-    while (stress_now_ms() < end_ms) {
+    const uint64_t half_ms = stress_now_ms() + STRESS_MS / 2;
+    bool ringing = false;
+    while (!ringing || stress_now_ms() < half_ms + STRESS_MS / 2) {
+        if (!ringing && stress_now_ms() >= half_ms) {
+            ringing = true;
+            atom_store_relaxed(&shared->ringing, 1); /* alone */
+        }
         for (uint32_t i = dice_roll(&dice, 4); i > 0; i--) {
             operation_begin(shared, dice_roll(&dice, PLACES), &dice);
         }
         /* For ever: what is in flight, or the other thread, must end it. */
-        if (dice_roll(&dice, 2) == 0) {
+        if ((ringing || io_in_flight(shared->io) > 0) && dice_roll(&dice, 2) == 0) {
             stress_check(io_wait(shared->io, IO_FOREVER) >= 0, "waiting failed");
             shared->sleeps++;
         } else {
