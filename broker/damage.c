@@ -8,15 +8,20 @@
 #include "broker/frame_scan.h"
 
 static void range_mark(struct store *store, const struct chunk *chunk, uint64_t position,
-                       uint64_t end, uint64_t seq, uint64_t next_seq)
+                       uint64_t end, uint64_t seq)
 {
-    const uint64_t start = chunk_start(chunk->number, store->chunk_bytes);
     const struct frame_header mark = {
         .size = (uint32_t)(end - position - FRAME_HEADER_BYTES),
         .seq = seq,
         .flags = FRAME_DAMAGED,
     };
     memcpy(pool_at(&store->pool, chunk, position), &mark, sizeof mark);
+}
+
+static void range_tell(const struct store *store, const struct chunk *chunk, uint64_t position,
+                       uint64_t end, uint64_t seq, uint64_t next_seq)
+{
+    const uint64_t start = chunk_start(chunk->number, store->chunk_bytes);
     log_error(store->log, "entries.damaged",
               "file=%s offset=%" PRIu64 " bytes=%" PRIu64 " topic_id=%" PRIu64 " seq=%" PRIu64
               " next_intact_seq=%" PRIu64
@@ -28,17 +33,21 @@ static void range_mark(struct store *store, const struct chunk *chunk, uint64_t 
 
 /* Goes on behind the gap at scan->position, which it marks; false: nothing follows in this chunk. */
 static bool gap_pass(struct store *store, const struct chunk *chunk, struct frame_scan *scan,
-                     uint64_t upto)
+                     uint64_t upto, bool tell)
 {
     const uint64_t gap = scan->position;
     const uint64_t gap_end = frame_scan_gap_end(scan);
     const uint64_t from = gap_end > gap + FRAME_HEADER_BYTES ? gap_end : gap + FRAME_HEADER_BYTES;
     struct frame_view next;
-    if (!frame_scan_search(scan, from, upto, &next)) {
-        range_mark(store, chunk, gap, upto, scan->seq, UINT64_MAX);
+    const bool found = frame_scan_search(scan, from, upto, &next);
+    const uint64_t end = found ? next.position : upto;
+    range_mark(store, chunk, gap, end, scan->seq);
+    if (tell) {
+        range_tell(store, chunk, gap, end, scan->seq, found ? next.header.seq : UINT64_MAX);
+    }
+    if (!found) {
         return false;
     }
-    range_mark(store, chunk, gap, next.position, scan->seq, next.header.seq);
     const struct frame_chunk place = {
         .topic_id = chunk->topic->id, .chunk_no = chunk->number, .generation = chunk->generation};
     frame_scan_join(scan, store->chunk_bytes, chunk->number, next.header.seq);
@@ -47,7 +56,7 @@ static bool gap_pass(struct store *store, const struct chunk *chunk, struct fram
     return true;
 }
 
-int damage_mark(struct store *store, struct chunk *chunk, uint64_t upto)
+int damage_mark(struct store *store, struct chunk *chunk, uint64_t upto, bool tell)
 {
     const struct frame_chunk place = {
         .topic_id = chunk->topic->id, .chunk_no = chunk->number, .generation = chunk->generation};
@@ -64,7 +73,7 @@ int damage_mark(struct store *store, struct chunk *chunk, uint64_t upto)
         struct frame_view view;
         const enum frame_step step = frame_scan_next(&scan, &view);
         if (step == FRAME_STEP_END ||
-            (step == FRAME_STEP_INVALID && !gap_pass(store, chunk, &scan, upto))) {
+            (step == FRAME_STEP_INVALID && !gap_pass(store, chunk, &scan, upto, tell))) {
             break;
         }
     }

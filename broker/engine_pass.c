@@ -84,6 +84,8 @@ static void counters_update(struct engine_store *served)
 {
     struct store *store = &served->store;
     counter_set(&store->counters, COUNTER_CHUNKS_EVICTED, store->pool.evictions);
+    counter_set(&store->counters, COUNTER_READ_AHEAD_HITS, store->pool.ahead_hits);
+    counter_set(&store->counters, COUNTER_READ_AHEAD_WASTED, store->pool.ahead_wasted);
     counter_set(&store->counters, COUNTER_PINS_REVOKED, store->pool.revocations);
     counter_set(&store->counters, COUNTER_LANES, served->lanes.count);
     counter_set(&store->counters, COUNTER_TOPICS, store->topics.present);
@@ -99,7 +101,11 @@ static void tick(struct engine_store *served)
     if (store->now_ns >= served->tick_ns) {
         served->tick_ns = store->now_ns + TICK_NS;
         segment_set_tick(&store->segments, store->now_ns);
+<<<<<<< HEAD
         retention_tick(store);
+=======
+        read_ahead_tick(store);
+>>>>>>> 8a7bae1 (fetch: read ahead of readers that go through old chunks)
         lane_set_release_fetched(&served->lanes);
     }
     if (store->now_ns >= served->count_ns) {
@@ -149,9 +155,9 @@ static bool store_is_quiet(const struct engine_store *served)
 {
     const struct store *store = &served->store;
     return list_empty(&served->lanes.active) && !store->freed && list_empty(&store->moved) &&
-           list_empty(&store->publish) && flush_idle(&store->flush) && !store->flush.wanted &&
-           list_empty(&store->flush.full) && !marks_running(&store->marks) &&
-           !snapshot_goes_on(store) &&
+           list_empty(&store->publish) && fetch_idle(store) && flush_idle(&store->flush) &&
+           !store->flush.wanted && list_empty(&store->flush.full) &&
+           !marks_running(&store->marks) && !snapshot_goes_on(store) &&
            (list_empty(&store->flush.dirty) || served->config.fsync != FSYNC_EACH) &&
            store_next_ns(served) > store->now_ns && served->stage == STORE_SERVING;
 }
@@ -169,10 +175,11 @@ static bool store_take(struct engine_store *served)
         /* Behind the lanes, whose tails were loaded for them: or each would evict the other's. */
         fetch_retry(store);
     }
+    const bool verified = fetch_verify(store);
     const bool marked = marks_step(store);
     const bool listed = snapshot_step(store);
     flush_tick(store);
-    return taken || freed || marked || listed;
+    return taken || freed || verified || marked || listed;
 }
 
 /* Who hears of it. */

@@ -11,12 +11,21 @@
 #include "broker/retention.h"
 #include "shm/ensure.h"
 
-/* A read in flight. */
+/* So much of an image is verified in one pass: with the smallest entries it takes as long as a lane's
+ * turn. Bytes. */
+enum { VERIFY_QUANTUM_BYTES = 128 * 1024 };
+
+/* A read in flight, and then an image that is being verified. */
 struct fetch {
     struct io_op io;
     struct store *store;
     struct chunk *chunk;
-    uint64_t upto; /* position: the image is verified below */
+    uint64_t upto;          /* position: the image is verified below */
+    struct list_node queue; /* in store.fetched */
+    struct frame_scan scan; /* where its verification stands */
+    bool begun;
+    uint64_t verified; /* bytes, about */
+    int result;        /* of the read */
 };
 
 /* A chunk that a lane's client has not reaped yet. */
@@ -60,41 +69,66 @@ static void waiters_complete(struct store *store, struct chunk *chunk)
     }
 }
 
-static int image_verify(const struct fetch *fetch)
+/* Goes on over so many bytes of it: enum frame_verify or -EBADMSG. */
+static int image_verify(struct fetch *fetch, uint64_t bytes)
 {
     const struct store *store = fetch->store;
     const struct chunk *chunk = fetch->chunk;
-    return frame_scan_verify(pool_image(&store->pool, chunk), store->chunk_bytes, chunk->topic->id,
-                             chunk->number, chunk->generation, fetch->upto);
+    if (chunk->topic == NULL) {
+        return -ESTALE; /* it was trimmed meanwhile */
+    }
+    if (!fetch->begun) {
+        const struct frame_chunk place = {.topic_id = chunk->topic->id,
+                                          .chunk_no = chunk->number,
+                                          .generation = chunk->generation};
+        const int error = frame_verify_begin(&fetch->scan, pool_image(&store->pool, chunk),
+                                             store->chunk_bytes, &place);
+        if (error != 0) {
+            return error;
+        }
+        fetch->begun = true;
+    }
+    return frame_verify_step(&fetch->scan, fetch->upto, bytes);
 }
 
+/* Says once, and remembers, that the chunk cannot be loaded. A read ahead of which nobody waits for is
+ * tried again by whoever will. */
 static void fetch_failed(struct store *store, struct chunk *chunk, int error)
 {
-    if (chunk->topic != NULL) {
+    const bool unwanted = chunk->rank == CHUNK_AHEAD && list_empty(&chunk->waiters);
+    if (chunk->topic != NULL && (error == -EBADMSG || !unwanted)) {
         log_error(store->log, "chunk.damaged",
                   "file=%s offset=%" PRIu64 " topic_id=%" PRIu64 " chunk=%" PRIu64
                   " error=%d action=\"its readers get the error; other chunks are served\"",
                   slot_path(&store->segments, chunk->slot).text,
                   slot_offset(&store->segments, chunk->slot), chunk->topic->id, chunk->number,
                   error);
+        chunk->damaged = error;
     }
-    chunk->damaged = error;
     pool_unassign(&store->pool, chunk);
 }
 
-static void fetch_done(struct io_op *io, int result)
+/* Makes an image with damaged frames readable around them. 0 or -EBADMSG. */
+static int image_mend(struct store *store, const struct fetch *fetch)
 {
-    struct fetch *fetch = io->context;
+    struct chunk *chunk = fetch->chunk;
+    const bool told = chunk->damage_told;
+    chunk->damage_told = true;
+    if (!told) {
+        counter_add(&store->counters, COUNTER_CHUNKS_DAMAGED, 1);
+    }
+    return damage_mark(store, chunk, fetch->upto, !told);
+}
+
+/* The image has been read and verified, or it could not be. */
+static void fetch_end(struct fetch *fetch, int result)
+{
     struct store *store = fetch->store;
     struct chunk *chunk = fetch->chunk;
     chunk->holds--;
     store->loading--;
-    if (result == 0) {
-        result = chunk->topic == NULL ? -ESTALE : image_verify(fetch);
-    }
     if (result == -EBADMSG) {
-        counter_add(&store->counters, COUNTER_CHUNKS_DAMAGED, 1);
-        result = damage_mark(store, chunk, fetch->upto);
+        result = image_mend(store, fetch);
     }
     if (result == 0) {
         const struct chunk_header *header = (void *)pool_image(&store->pool, chunk);
@@ -106,12 +140,59 @@ static void fetch_done(struct io_op *io, int result)
         fetch_failed(store, chunk, result);
     }
     store->freed = true;
+    list_remove(&fetch->queue);
     free(fetch);
     chunk->holds++; /* until its waiters have been served */
     waiters_complete(store, chunk);
     retention_loaded(store, chunk->topic);
     chunk->holds--;
     flush_settle_chunk(store, chunk);
+}
+
+static void fetch_done(struct io_op *io, int result)
+{
+    struct fetch *fetch = io->context;
+    fetch->result = result;
+    list_push_back(&fetch->store->fetched, &fetch->queue);
+}
+
+/* What somebody waits for comes first. */
+static struct fetch *fetch_next(struct store *store)
+{
+    list_each(node, &store->fetched)
+    {
+        struct fetch *fetch = list_entry(node, struct fetch, queue);
+        if (!list_empty(&fetch->chunk->waiters)) {
+            return fetch;
+        }
+    }
+    return list_entry(list_first(&store->fetched), struct fetch, queue);
+}
+
+bool fetch_verify(struct store *store)
+{
+    const bool any = !fetch_idle(store);
+    uint64_t left = VERIFY_QUANTUM_BYTES;
+    while (left > 0 && !fetch_idle(store)) {
+        struct fetch *fetch = fetch_next(store);
+        const uint64_t bytes = fetch->io.bytes - fetch->verified;
+        const uint64_t piece = bytes < left ? bytes : left;
+        const int result = fetch->result != 0 ? fetch->result : image_verify(fetch, piece);
+        fetch->verified += piece;
+        left -= piece;
+        if (result != FRAME_VERIFY_MORE) {
+            fetch_end(fetch, result);
+        }
+    }
+    return any;
+}
+
+void fetch_deinit(struct store *store)
+{
+    list_each(node, &store->fetched)
+    {
+        free(list_entry(node, struct fetch, queue));
+    }
 }
 
 /* The chunk has a unit: reads what is written of it. */
@@ -142,17 +223,21 @@ static int read_submit(struct store *store, struct chunk *chunk)
     return 0;
 }
 
-int fetch_begin(struct store *store, struct chunk *chunk)
+int fetch_begin(struct store *store, struct chunk *chunk, enum pool_use use)
 {
     if (chunk->damaged != 0) {
         return chunk->damaged;
     }
-    if (chunk->state == CHUNK_LOADING || list_linked(&chunk->starved)) {
+    if (chunk->state == CHUNK_LOADING) {
+        pool_touch(&store->pool, chunk);
+        return STORE_WAIT;
+    }
+    if (list_linked(&chunk->starved)) {
         return STORE_WAIT;
     }
     ensure(chunk->state == CHUNK_COLD);
-    const bool system = chunk->topic == store->system;
-    if (pool_assign(&store->pool, chunk, system) == POOL_FULL) {
+    if (pool_assign(&store->pool, chunk, chunk->topic == store->system ? POOL_SYSTEM : use) ==
+        POOL_FULL) {
         list_push_back(&store->starved, &chunk->starved);
         store_arena_full(store);
         return STORE_WAIT;
@@ -165,13 +250,46 @@ int fetch_begin(struct store *store, struct chunk *chunk)
     return STORE_WAIT;
 }
 
+int fetch_use(struct store *store, struct chunk *chunk, enum read_kind kind)
+{
+    const bool waits = chunk->state != CHUNK_RESIDENT;
+    int outcome = STORE_READY;
+    if (waits) {
+        outcome = fetch_begin(store, chunk, POOL_READ);
+    } else {
+        pool_touch(&store->pool, chunk);
+        pool_settle(&store->pool, chunk, false); /* or it might go for what is read ahead */
+    }
+    if (outcome >= 0) {
+        read_ahead_use(store, chunk, kind, waits);
+    }
+    return outcome;
+}
+
+bool fetch_ahead(struct store *store, struct chunk *chunk)
+{
+    if (chunk->state != CHUNK_COLD || chunk->damaged != 0 || list_linked(&chunk->starved)) {
+        return true;
+    }
+    if (pool_assign(&store->pool, chunk, POOL_AHEAD) == POOL_FULL) {
+        return false;
+    }
+    chunk->ahead_ns = store->now_ns;
+    if (read_submit(store, chunk) != 0) {
+        pool_unassign(&store->pool, chunk);
+        return false;
+    }
+    counter_add(&store->counters, COUNTER_CHUNKS_READ_AHEAD, 1);
+    return true;
+}
+
 void fetch_retry(struct store *store)
 {
     list_each(node, &store->starved)
     {
         struct chunk *chunk = list_entry(node, struct chunk, starved);
         list_remove(&chunk->starved);
-        if (fetch_begin(store, chunk) == STORE_WAIT && list_linked(&chunk->starved)) {
+        if (fetch_begin(store, chunk, POOL_READ) == STORE_WAIT && list_linked(&chunk->starved)) {
             break; /* no more room: the others stay behind it */
         }
     }
@@ -198,17 +316,15 @@ void fetch_submit(struct pending *pending)
         pending_complete(pending, 0, trimmed ? -ENODATA : -EAGAIN, 0);
         return;
     }
-    if (chunk->state != CHUNK_RESIDENT) {
-        const int outcome = fetch_begin(store, chunk);
-        if (outcome < 0) {
-            pending_complete(pending, 0, outcome, chunk->number);
-            return;
-        }
+    const int outcome =
+        fetch_use(store, chunk, (submission->flags & SUBMIT_BY_CHUNK) != 0 ? READ_ON : READ_SEEK);
+    if (outcome < 0) {
+        pending_complete(pending, 0, outcome, chunk->number);
+    } else if (outcome == STORE_WAIT) {
         list_push_back(&chunk->waiters, &pending->queue);
-        return;
+    } else {
+        waiter_complete(store, pending, chunk);
     }
-    pool_touch(&store->pool, chunk);
-    waiter_complete(store, pending, chunk);
 }
 
 void fetch_hold(struct lane *lane, struct chunk *chunk)

@@ -254,25 +254,45 @@ bool frame_chunk_header_fits(const struct frame_chunk *chunk, const void *image)
            header.chunk_no == chunk->chunk_no && header.generation == chunk->generation;
 }
 
+int frame_verify_begin(struct frame_scan *scan, const void *image, uint64_t chunk_bytes,
+                       const struct frame_chunk *chunk)
+{
+    if (!frame_chunk_header_fits(chunk, image)) {
+        return -EBADMSG;
+    }
+    struct chunk_header header;
+    memcpy(&header, image, sizeof header);
+    frame_scan_join(scan, chunk_bytes, chunk->chunk_no, header.base_seq);
+    frame_scan_chunk(scan, chunk, image);
+    return 0;
+}
+
+int frame_verify_step(struct frame_scan *scan, uint64_t upto, uint64_t bytes)
+{
+    ensure(upto <= scan->end);
+    const uint64_t left = upto > scan->position ? upto - scan->position : 0;
+    const uint64_t pause = left > bytes ? scan->position + bytes : upto;
+    enum frame_step step = FRAME_STEP_FRAME;
+    while (scan->position < pause && step == FRAME_STEP_FRAME) {
+        struct frame_view view;
+        step = frame_scan_next(scan, &view);
+    }
+    if (step == FRAME_STEP_INVALID) {
+        return -EBADMSG;
+    }
+    if (step == FRAME_STEP_FRAME && scan->position < upto) {
+        return FRAME_VERIFY_MORE;
+    }
+    const bool complete = upto == scan->end ? scan->position >= upto : scan->position == upto;
+    return complete ? FRAME_VERIFY_DONE : -EBADMSG;
+}
+
 int frame_scan_verify(const void *image, uint64_t chunk_bytes, uint64_t topic_id, uint64_t chunk_no,
                       uint64_t generation, uint64_t upto)
 {
     const struct frame_chunk chunk = {
         .topic_id = topic_id, .chunk_no = chunk_no, .generation = generation};
-    if (!frame_chunk_header_fits(&chunk, image)) {
-        return -EBADMSG;
-    }
-    struct chunk_header header;
-    memcpy(&header, image, sizeof header);
     struct frame_scan scan;
-    frame_scan_join(&scan, chunk_bytes, chunk_no, header.base_seq);
-    frame_scan_chunk(&scan, &chunk, image);
-    ensure(upto <= scan.end);
-    enum frame_step step = FRAME_STEP_FRAME;
-    while (scan.position < upto && step == FRAME_STEP_FRAME) {
-        struct frame_view view;
-        step = frame_scan_next(&scan, &view);
-    }
-    const bool complete = upto == scan.end ? scan.position >= upto : scan.position == upto;
-    return step != FRAME_STEP_INVALID && complete ? 0 : -EBADMSG;
+    const int error = frame_verify_begin(&scan, image, chunk_bytes, &chunk);
+    return error != 0 ? error : frame_verify_step(&scan, upto, UINT64_MAX);
 }

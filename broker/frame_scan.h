@@ -106,8 +106,18 @@ uint64_t frame_scan_gap_end(const struct frame_scan *scan);
 /* Is the chunk's header intact and this chunk's? */
 bool frame_chunk_header_fits(const struct frame_chunk *chunk, const void *image);
 
-/* Are header and all frames below `upto` (a position in the chunk, or its end) of a chunk as they
- * were written? 0 or -EBADMSG. */
+/* What frame_verify_step() answers besides -EBADMSG. */
+enum frame_verify { FRAME_VERIFY_DONE = 0, FRAME_VERIFY_MORE = 1 };
+
+/* Begins to look whether an image is as it was written. 0, or -EBADMSG: its header is not. */
+int frame_verify_begin(struct frame_scan *scan, const void *image, uint64_t chunk_bytes,
+                       const struct frame_chunk *chunk);
+
+/* Goes on over about so many bytes of frames. FRAME_VERIFY_DONE: all below `upto`, a position in the
+ * chunk or its end, are intact; FRAME_VERIFY_MORE; or -EBADMSG. */
+int frame_verify_step(struct frame_scan *scan, uint64_t upto, uint64_t bytes);
+
+/* Both at once: 0 or -EBADMSG. */
 int frame_scan_verify(const void *image, uint64_t chunk_bytes, uint64_t topic_id, uint64_t chunk_no,
                       uint64_t generation, uint64_t upto);
 

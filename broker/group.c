@@ -146,8 +146,8 @@ static enum walk walk_chunk(struct pending *pending, struct chunk **chunk)
     }
     struct chunk *next = topic_chunk(pending->topic, number);
     int error = next == NULL || claim->chunk_count == CLAIM_CHUNKS_MAX ? -EMSGSIZE : 0;
-    if (error == 0 && next->state != CHUNK_RESIDENT) {
-        error = fetch_begin(store, next);
+    if (error == 0) {
+        error = fetch_use(store, next, READ_ON);
         if (error == STORE_WAIT) {
             return walk_wait(pending, next);
         }
@@ -411,7 +411,9 @@ void group_claim_release(struct pending *pending)
     list_remove(&pending->queue);
     if (list_linked(&pending->turn)) {
         list_remove(&pending->turn);
-        claim_next(pending->topic);
+        if (!pending->store->ending) {
+            claim_next(pending->topic);
+        }
     }
 }
 

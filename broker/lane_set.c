@@ -351,6 +351,7 @@ bool lane_set_stopped(const struct lane_set *set)
 
 void lane_set_abandon(struct lane_set *set)
 {
+    set->store->ending = true;
     list_each(client_node, &set->clients)
     {
         struct client *client = list_entry(client_node, struct client, clients);

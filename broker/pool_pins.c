@@ -125,9 +125,11 @@ bool pool_pins_look(struct chunk_pool *pool, uint64_t now_ns, uint64_t timeout_n
 {
     bool overdue = false;
     marks_clear(pool);
-    list_each(chunk_node, &pool->clean)
-    {
-        mark_set(pool, list_entry(chunk_node, struct chunk, clean)->unit);
+    for (int rank = 0; rank < CHUNK_RANKS; rank++) {
+        list_each(chunk_node, &pool->clean[rank])
+        {
+            mark_set(pool, list_entry(chunk_node, struct chunk, clean)->unit);
+        }
     }
     list_each(node, &pool->readers)
     {

@@ -405,7 +405,7 @@ static int trim_locate(struct pending *pending, struct record_place *place)
             return -EBADMSG; /* the rest of the topic is damaged */
         }
         if (chunk->state != CHUNK_RESIDENT) {
-            const int outcome = fetch_begin(store, chunk);
+            const int outcome = fetch_begin(store, chunk, POOL_READ);
             if (outcome == STORE_WAIT) {
                 list_push_back(&chunk->waiters, &pending->queue);
             }

@@ -162,7 +162,7 @@ static int chunk_place(struct store *store, struct chunk *chunk)
             return outcome;
         }
     }
-    if (pool_assign(&store->pool, chunk, system) == POOL_FULL) {
+    if (pool_assign(&store->pool, chunk, system ? POOL_SYSTEM : POOL_APPEND) == POOL_FULL) {
         store_arena_full(store);
         return STORE_WAIT;
     }
@@ -207,7 +207,8 @@ int store_chunk_add(struct store *store, struct topic *topic, uint64_t base_seq)
 
 int store_chunk_revive(struct store *store, struct chunk *chunk)
 {
-    if (pool_assign(&store->pool, chunk, chunk->topic == store->system) == POOL_FULL) {
+    if (pool_assign(&store->pool, chunk,
+                    chunk->topic == store->system ? POOL_SYSTEM : POOL_APPEND) == POOL_FULL) {
         store_arena_full(store);
         return STORE_WAIT;
     }

@@ -21,6 +21,7 @@
 #include "broker/log.h"
 #include "broker/marks.h"
 #include "broker/numbers.h"
+#include "broker/read_ahead.h"
 #include "broker/segment.h"
 #include "broker/snapshot.h"
 #include "broker/store_dir.h"
@@ -47,7 +48,8 @@ struct store {
     struct retention_policy retention; /* of topics that have none of their own */
     struct numbers numbers;
     struct counters counters;
-    int fenced; /* 0, or the errno that fenced it */
+    int fenced;  /* 0, or the errno that fenced it */
+    bool ending; /* lanes are being forgotten for good: nothing more is begun for them */
 
     /* Of this pass. */
     uint64_t now_ns;  /* CLOCK_MONOTONIC */
@@ -67,6 +69,8 @@ struct store {
     bool freed;          /* something that a lane may wait for was freed in this pass */
     uint32_t loading;    /* chunks being read */
     uint64_t *sizes;     /* of a batch's items: scratch */
+    struct list fetched; /* of struct fetch.queue: read, to be verified */
+    struct read_ahead read_ahead;
     uint64_t sizes_room;
 };
 

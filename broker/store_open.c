@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "broker/checksum.h"
+#include "broker/fetch.h"
 #include "broker/group.h"
 #include "broker/recovery.h"
 #include "broker/retention.h"
@@ -37,7 +38,11 @@ static int parts_open(struct store *store, const struct mapping *arena, struct f
     list_init(&store->cursors);
     list_init(&store->stalled);
     list_init(&store->starved);
+<<<<<<< HEAD
     list_init(&store->ticked);
+=======
+    list_init(&store->fetched);
+>>>>>>> 8a7bae1 (fetch: read ahead of readers that go through old chunks)
     list_init(&store->frees);
     marks_init(&store->marks);
     store->chunk_bytes = config->chunk_bytes;
@@ -193,6 +198,9 @@ static int topics_build(struct store *store, const struct recovery *recovery)
 static int store_step(struct store *store)
 {
     flush_tick(store);
+    if (fetch_verify(store)) {
+        return store->fenced;
+    }
     ensure(io_in_flight(store->io) > 0);
     const int outcome = io_wait(store->io, IO_FOREVER);
     return outcome < 0 ? outcome : store->fenced;
@@ -396,6 +404,7 @@ static void forgotten_free(struct store *store)
             chunk_free(chunk);
         }
     }
+    fetch_deinit(store);
     pool_free_forgotten(&store->pool);
 }
 

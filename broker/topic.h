@@ -28,6 +28,14 @@ enum chunk_state {
     CHUNK_RESIDENT = 2, /* its unit holds the image */
 };
 
+/* What a resident image is worth to others when room is needed; see chunk_pool.h. */
+enum chunk_rank {
+    CHUNK_RECENT = 0, /* it was appended, or was the tail when it was loaded */
+    CHUNK_LOADED = 1, /* brought back from the disk, and used since */
+    CHUNK_AHEAD = 2,  /* brought back, or being so, for a reader that will ask for it soon */
+    CHUNK_RANKS = 3,
+};
+
 struct chunk {
     struct topic *topic; /* NULL: trimmed, its image is still pinned */
     uint64_t number;
@@ -44,6 +52,7 @@ struct chunk {
     uint32_t holds; /* fetches not reaped, claims, writes in flight: neither evicted nor trimmed */
     uint32_t keeps; /* the same, not reaped for too long: evicted, but not trimmed */
     enum chunk_state state;
+    enum chunk_rank rank;
     bool base_exact;
     bool entry_first;         /* entry_position is that of the first entry that begins in it */
     bool entryless;           /* no entry begins in it */
@@ -51,7 +60,10 @@ struct chunk {
     uint32_t next_slot;       /* system topic: the successor's, else SLOT_NONE */
     uint64_t next_generation; /* system topic */
     int damaged;              /* why its image cannot be loaded, -errno; 0 = it can */
-    struct list_node clean;   /* in pool.clean: resident and evictable */
+    bool damage_told;         /* its damage has been logged and counted */
+    uint64_t ahead_ns;        /* when it was read ahead */
+    struct list_node clean;   /* in pool.clean[rank]: resident and evictable */
+    struct list_node ahead;   /* in pool.ahead: read ahead and not used yet, oldest first */
     struct list_node full;    /* in flush.full: complete, not written yet */
     struct list_node starved; /* in store.starved: wants a unit to be loaded into */
     struct list waiters;      /* of struct pending.queue: until it is resident */

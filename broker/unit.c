@@ -112,8 +112,9 @@ static int tail_prepare(struct rehearsal *at)
         return rehearse_chunk(at, chunk_no);
     }
     if (chunk->state != CHUNK_RESIDENT) {
-        return fetch_begin(at->store, chunk);
+        return fetch_begin(at->store, chunk, POOL_APPEND);
     }
+    pool_promote(&at->store->pool, chunk);
     pool_settle(&at->store->pool, chunk, false);
     at->chunk_no = chunk_no;
     at->room = chunk_start(chunk_no + 1, chunk_bytes) - at->topic->tail_position;

@@ -14,7 +14,8 @@
 enum {
     BIGS = 12, /* places for big chunks in the arena */
     UNITS = BIGS * SMALL_CHUNKS,
-    USER_BIGS = BIGS - POOL_SYSTEM_BIGS,
+    READING_BIGS = BIGS / 8, /* that appends leave to readers */
+    USER_BIGS = BIGS - POOL_SYSTEM_BIGS - READING_BIGS,
     USER_UNITS = USER_BIGS * SMALL_CHUNKS,
     READERS = 3,
     CHUNKS = 400,

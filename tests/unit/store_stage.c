@@ -139,6 +139,7 @@ void stage_lane_close(struct stage_lane *lane)
 
 static void lanes_forget(struct stage *stage)
 {
+    stage->store.ending = true;
     for (uint32_t i = 0; i < stage->lanes_count; i++) {
         lane_forget(stage->lanes[i]);
     }
@@ -498,6 +499,7 @@ bool stage_pass(struct stage *stage)
     done = stage_take(stage) || done;
     done = marks_step(&stage->store) || done;
     done = snapshot_step(&stage->store) || done;
+    done = fetch_verify(&stage->store) || done;
     flush_tick(&stage->store);
     stage_look(stage);
     return done || io_in_flight(stage->io) > 0 || stage->store.freed;

@@ -92,6 +92,8 @@ Test(chunk_pool, keeps_a_reserve_for_the_system_topic)
     cr_assert_eq(pool_assign(&pool, more, false), POOL_FULL);
     cr_assert(is_gone(more));
     cr_assert_eq(pool_assign(&pool, chunk_make(101, 0), false), POOL_FULL);
+    cr_assert_eq(pool_assign(&pool, chunk_make(105, BIG_NUMBER), POOL_READ), POOL_OK);
+    cr_assert_eq(pool_assign(&pool, chunk_make(106, BIG_NUMBER), POOL_READ), POOL_FULL);
     chunk_place(102, BIG_NUMBER, true);
     chunk_place(103, 0, true);
     for (int i = 0; i < SMALL_CHUNKS - 1; i++) {
@@ -115,7 +117,7 @@ Test(chunk_pool, shows_an_image_only_when_it_is_said_to_be_complete)
 
 Test(chunk_pool, what_was_used_longest_ago_goes_first)
 {
-    enum { TOUCHED = 10, GONE = 32 };
+    enum { TOUCHED = 10, GONE = UNITS / 16 };
     for (int i = 0; i < USER_UNITS; i++) {
         chunk_place_clean(i, (uint64_t)i % SMALL_CHUNKS);
     }
@@ -179,6 +181,94 @@ Test(chunk_pool, what_is_dirty_or_held_stays)
     cr_assert_eq(pool_assign(&pool, chunks[100], false), POOL_OK);
     cr_assert(is_gone(chunks[1]));
     cr_assert(is_there(chunks[0]));
+}
+
+/* A chunk that was loaded and may go. */
+static struct chunk *chunk_load(int index, enum pool_use use)
+{
+    struct chunk *chunk = chunk_make(index, BIG_NUMBER + (uint64_t)index);
+    cr_assert_eq(pool_assign(&pool, chunk, use), POOL_OK, "chunk %d", index);
+    pool_show(&pool, chunk);
+    pool_settle(&pool, chunk, true);
+    return chunk;
+}
+
+/* A scan through cold chunks goes round in its own part of the arena. */
+Test(chunk_pool, a_scan_leaves_what_was_appended)
+{
+    enum { APPENDED = 5, SCANNED = 100 };
+    for (int i = 0; i < APPENDED; i++) {
+        chunk_place_clean(i, BIG_NUMBER + (uint64_t)i);
+    }
+    for (int i = APPENDED; i < APPENDED + SCANNED; i++) {
+        (void)chunk_load(i, POOL_READ);
+    }
+    for (int i = 0; i < APPENDED; i++) {
+        cr_assert(is_there(chunks[i]), "chunk %d", i);
+    }
+}
+
+/* However much is appended and cannot go, readers of cold chunks get on; and appends do, too. */
+Test(chunk_pool, appends_leave_readers_an_eighth)
+{
+    for (int i = 0; i < USER_BIGS; i++) {
+        chunk_place(i, BIG_NUMBER, false);
+    }
+    cr_assert_eq(pool_assign(&pool, chunk_make(50, BIG_NUMBER), POOL_APPEND), POOL_FULL);
+    for (int i = 100; i < 150; i++) {
+        (void)chunk_load(i, POOL_READ);
+        cr_assert_eq(pool_assign(&pool, chunks[50], POOL_APPEND), POOL_FULL);
+        cr_assert(is_there(chunks[i]), "the last eighth is not taken from readers");
+    }
+    pool_unassign(&pool, chunks[0]);
+    cr_assert_eq(pool_assign(&pool, chunks[50], POOL_APPEND), POOL_OK);
+}
+
+/* What was read ahead goes last, never for more of its kind, and counts as wasted or used once. */
+Test(chunk_pool, what_was_read_ahead_waits_for_its_reader)
+{
+    struct chunk *ahead[3];
+    for (int i = 0; i < 3; i++) {
+        ahead[i] = chunk_load(i, POOL_AHEAD);
+        ahead[i]->ahead_ns = (uint64_t)i;
+    }
+    for (int i = 10; i < 60; i++) {
+        (void)chunk_load(i, POOL_READ);
+        cr_assert(is_there(ahead[0]) && is_there(ahead[1]) && is_there(ahead[2]));
+    }
+    pool_touch(&pool, ahead[1]);
+    pool_touch(&pool, ahead[1]);
+    cr_assert_eq(pool.ahead_hits, 1);
+    cr_assert_eq(pool.ahead_count, 2);
+    for (int i = 60; i < 110; i++) {
+        (void)chunk_load(i, POOL_READ);
+    }
+    cr_assert(is_there(ahead[0]) && is_gone(ahead[1]) && is_there(ahead[2]));
+    pool_ahead_expire(&pool, 2); /* nobody came for the first one */
+    cr_assert_eq(pool.ahead_wasted, 1);
+    cr_assert_eq(pool.ahead_count, 1);
+    for (int i = 110; i < 160; i++) {
+        (void)chunk_load(i, POOL_READ);
+    }
+    cr_assert(is_gone(ahead[0]) && is_there(ahead[2]));
+    for (int i = 200; pool_assign(&pool, chunk_make(i, BIG_NUMBER), POOL_AHEAD) == POOL_OK; i++) {
+        cr_assert_lt(i, 200 + BIGS);
+    }
+    cr_assert(is_there(ahead[2]), "it does not go for others of its kind");
+    cr_assert_eq(pool_assign(&pool, chunk_make(300, BIG_NUMBER), POOL_READ), POOL_OK);
+    cr_assert(is_gone(ahead[2]));
+    cr_assert_eq(pool.ahead_wasted, 2);
+}
+
+/* Old chunks are not in the map, though its place is free: readers of them ask. */
+Test(chunk_pool, the_map_is_for_tails)
+{
+    uint32_t unit;
+    pool_topic.tail_position = chunk_start(BIG_NUMBER + 20, CHUNK_BYTES_MIN);
+    (void)chunk_load(12, POOL_READ);
+    (void)chunk_load(13, POOL_READ);
+    cr_assert_eq(topic_chunk_unit(pool_topic.shm, BIG_NUMBER + 12, &unit), 0);
+    cr_assert_eq(topic_chunk_unit(pool_topic.shm, BIG_NUMBER + 13, &unit), 1);
 }
 
 Test(chunk_pool, settling_twice_is_settling_once)
@@ -332,7 +422,7 @@ static void agree(struct model *model)
 /* POOL_FULL is true: there is no room, and nothing that could go. */
 static void full_is_true(const struct model *model, const struct chunk *wanted, bool system)
 {
-    cr_assert_leq(pool.free_big_count, system ? 0 : POOL_SYSTEM_BIGS);
+    cr_assert_leq(pool.free_big_count, system ? 0 : POOL_SYSTEM_BIGS + READING_BIGS);
     for (uint32_t place = 0; place < BIGS && units_of(wanted) == 1; place++) {
         cr_assert(pool.used[place] == 0 || pool.used[place] == 0xffff, "a small unit is free");
     }

@@ -247,7 +247,8 @@ static void answers_look(void)
 static void step(void)
 {
     struct topic_model *topic = &topics[random_below(TOPICS)];
-    const uint64_t kind = random_below(100);
+    const bool full = !stage_lane_has_room(writer, 64) || !stage_lane_has_room(reader, 64);
+    const uint64_t kind = full ? 99 : random_below(100);
     if (kind < 45) {
         append(topic);
     } else if (kind < 55) {
