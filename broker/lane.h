@@ -45,6 +45,9 @@ struct client {
     struct list_node clients;   /* in lane_set.clients */
     struct list lanes;          /* of struct lane.siblings */
     struct list topic_refs;     /* of struct topic_ref */
+    struct topic_ref **topic_buckets; /* the same by descriptor, topic_bucket_count of them */
+    uint32_t topic_bucket_count;      /* 0 or a power of two */
+    uint32_t topic_ref_count;
     struct list_node readers;   /* in pool.readers, once it has pins */
     struct pin_note *pin_notes; /* of each of its pins, or NULL (pool_pins.h) */
     uint64_t pins_revoked;      /* so many, not told yet */

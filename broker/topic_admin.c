@@ -12,32 +12,66 @@ enum { OPTION_BYTES_MAX = 1024 };
 
 /* What a client has open, and how often. */
 struct topic_ref {
-    struct list_node refs; /* in client.topic_refs */
+    struct list_node refs;  /* in client.topic_refs */
+    struct topic_ref *next; /* in its bucket */
     struct topic *topic;
     uint32_t count;
 };
 
+enum { REF_BUCKETS_MIN = 16 };
+
+/* The link that leads to the topic's reference, or to where it belongs. There are buckets. */
+static struct topic_ref **ref_link(const struct client *client, const struct topic *topic)
+{
+    struct topic_ref **link =
+        &client->topic_buckets[topic->index & (client->topic_bucket_count - 1)];
+    while (*link != NULL && (*link)->topic != topic) {
+        link = &(*link)->next;
+    }
+    return link;
+}
+
 static struct topic_ref *ref_find(const struct client *client, const struct topic *topic)
 {
+    return client->topic_bucket_count == 0 ? NULL : *ref_link(client, topic);
+}
+
+/* Descriptors are numbered densely, so about as many buckets as references make short chains. */
+static int ref_buckets_grow(struct client *client)
+{
+    if (client->topic_ref_count < client->topic_bucket_count) {
+        return 0;
+    }
+    const uint32_t count =
+        client->topic_bucket_count == 0 ? REF_BUCKETS_MIN : client->topic_bucket_count * 2;
+    struct topic_ref **buckets = calloc(count, sizeof(struct topic_ref *));
+    if (buckets == NULL) {
+        return -ENOMEM;
+    }
+    free(client->topic_buckets);
+    client->topic_buckets = buckets;
+    client->topic_bucket_count = count;
     list_each(node, &client->topic_refs)
     {
         struct topic_ref *ref = list_entry(node, struct topic_ref, refs);
-        if (ref->topic == topic) {
-            return ref;
-        }
+        struct topic_ref **link = ref_link(client, ref->topic);
+        ref->next = NULL;
+        *link = ref;
     }
-    return NULL;
+    return 0;
 }
 
 static int ref_take(struct client *client, struct topic *topic)
 {
     struct topic_ref *ref = ref_find(client, topic);
     if (ref == NULL) {
-        ref = calloc(1, sizeof *ref);
+        ref = ref_buckets_grow(client) == 0 ? calloc(1, sizeof *ref) : NULL;
         if (ref == NULL) {
             return -ENOMEM;
         }
         ref->topic = topic;
+        *ref_link(client, topic) = ref;
+        client->topic_ref_count++;
         topic->refs++;
         list_push_front(&client->topic_refs, &ref->refs);
     }
@@ -45,8 +79,10 @@ static int ref_take(struct client *client, struct topic *topic)
     return 0;
 }
 
-static void ref_free(struct store *store, struct topic_ref *ref)
+static void ref_free(struct store *store, struct client *client, struct topic_ref *ref)
 {
+    *ref_link(client, ref->topic) = ref->next;
+    client->topic_ref_count--;
     list_remove(&ref->refs);
     ref->topic->refs--;
     topic_set_collect(&store->topics, ref->topic);
@@ -57,8 +93,11 @@ void topic_admin_release(struct store *store, struct client *client)
 {
     list_each(node, &client->topic_refs)
     {
-        ref_free(store, list_entry(node, struct topic_ref, refs));
+        ref_free(store, client, list_entry(node, struct topic_ref, refs));
     }
+    free(client->topic_buckets);
+    client->topic_buckets = NULL;
+    client->topic_bucket_count = 0;
 }
 
 /* The reply to a request that completes at once. */
@@ -108,7 +147,7 @@ enum submit_outcome topic_admin_close(struct store *store, struct lane *lane,
         return reply(store, lane, submission, 0, -ESTALE, 0);
     }
     if (--ref->count == 0) {
-        ref_free(store, ref);
+        ref_free(store, lane->client, ref);
     }
     return reply(store, lane, submission, 0, 0, 0);
 }
