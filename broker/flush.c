@@ -58,14 +58,14 @@ static bool block_is_private(const struct flush *flush, const void *block)
     return offset < (uintptr_t)FLUSH_BLOCKS * FLUSH_COPY_BYTES;
 }
 
-static void *block_take(struct flush *flush)
+static void *block_take(struct flush *flush, uint64_t bytes)
 {
     void *block = flush->free_block;
     if (block != NULL) {
         flush->free_block = *(void **)block;
         return block;
     }
-    return io_buffer_new(FLUSH_COPY_BYTES); /* not registered, but as good */
+    return io_buffer_new(bytes); /* not registered, but as good */
 }
 
 static void block_give(struct flush *flush, void *block)
@@ -207,6 +207,7 @@ static void flush_end(struct store *store)
 }
 
 static void syncs_begin(struct store *store);
+static void captured_write(struct store *store, bool dsync);
 
 static void flush_op_done(struct io_op *io, int result)
 {
@@ -226,7 +227,11 @@ static void flush_op_done(struct io_op *io, int result)
     block_give(flush, op->block);
     op->next = flush->free_ops;
     flush->free_ops = op;
-    if (--flush->outstanding > 0) {
+    flush->outstanding--;
+    if (flush->state == FLUSH_WRITING && flush->sync && flush->error == 0) {
+        captured_write(store, false);
+    }
+    if (flush->outstanding > 0) {
         return;
     }
     if (flush->state == FLUSH_WRITING && flush->sync && flush->error == 0) {
@@ -293,7 +298,7 @@ static bool range_of(const struct store *store, struct chunk *chunk, uint64_t ta
 static void *range_copy(struct store *store, const struct range *range, uint64_t from,
                         uint64_t bytes)
 {
-    unsigned char *block = block_take(&store->flush);
+    unsigned char *block = block_take(&store->flush, bytes);
     ensure(block != NULL);
     const uint64_t used = range->used - from;
     memcpy(block, pool_image(&store->pool, range->chunk) + from, used);
@@ -386,13 +391,22 @@ static void flush_begin_sync(struct store *store)
     flush->news = false;
     flush->begun_ns = store->now_ns;
     const bool dsync = flush_is_one_write(store);
-    flush->outstanding = 1; /* this function's own: done may not be early */
-    list_each(captured, &flush->captured)
-    {
-        topic_ranges(store, list_entry(captured, struct topic, captured), dsync, range_write);
-    }
-    if (--flush->outstanding == 0) {
+    flush->outstanding = 0;
+    flush->next_captured = flush->captured.head.next;
+    captured_write(store, dsync);
+    if (flush->outstanding == 0) {
         syncs_begin(store);
+    }
+}
+
+/* Goes on with the writes of a flush, as many at a time as memory is set aside for. */
+static void captured_write(struct store *store, bool dsync)
+{
+    struct flush *flush = &store->flush;
+    while (flush->next_captured != &flush->captured.head && flush->outstanding < FLUSH_WRITES_MAX) {
+        struct topic *topic = list_entry(flush->next_captured, struct topic, captured);
+        flush->next_captured = flush->next_captured->next;
+        topic_ranges(store, topic, dsync, range_write);
     }
 }
 

@@ -42,10 +42,11 @@ struct flush {
     bool news;             /* something was appended since the last capture */
     uint64_t due_ns;       /* `N ms`: when the next one is due; 0: nothing is dirty */
 
-    struct list dirty;    /* of struct topic.dirty: durable < tail */
-    struct list full;     /* of struct chunk.full: complete, not written */
-    struct list captured; /* of struct topic.captured */
-    struct list waiters;  /* of struct pending.queue, by sync */
+    struct list dirty;               /* of struct topic.dirty: durable < tail */
+    struct list full;                /* of struct chunk.full: complete, not written */
+    struct list captured;            /* of struct topic.captured */
+    struct list_node *next_captured; /* whose writes are next */
+    struct list waiters;             /* of struct pending.queue, by sync */
 
     unsigned char *blocks; /* private buffers, registered with the ring */
     void *free_block;      /* chained through their first bytes */
@@ -61,6 +62,8 @@ enum {
     /* Ranges up to this size are copied to a private buffer and written by one operation. */
     FLUSH_COPY_BYTES = 16 * 1024,
     FLUSH_BLOCKS = 64,
+    /* Writes in flight beyond which a flush begins none of a further topic. */
+    FLUSH_WRITES_MAX = 256,
     /* Chunks that one write-only flush takes. */
     FLUSH_FULL_MAX = 64,
 };

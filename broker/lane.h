@@ -42,9 +42,9 @@ struct client {
     struct engine_store *store; /* that serves it */
 
     /* Engine. */
-    struct list_node clients;   /* in lane_set.clients */
-    struct list lanes;          /* of struct lane.siblings */
-    struct list topic_refs;     /* of struct topic_ref */
+    struct list_node clients;         /* in lane_set.clients */
+    struct list lanes;                /* of struct lane.siblings */
+    struct list topic_refs;           /* of struct topic_ref */
     struct topic_ref **topic_buckets; /* the same by descriptor, topic_bucket_count of them */
     uint32_t topic_bucket_count;      /* 0 or a power of two */
     uint32_t topic_ref_count;

@@ -3,6 +3,7 @@
  * How:        5,000 topics in one broker; soak_topics.c has twenty times as many.
  */
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include "tests/support/crowd.h"
 #include "tests/support/session.h"
@@ -25,7 +26,7 @@ Test(crowd, five_thousand_topics_come_back_after_a_kill_and_after_a_stop)
     tuskd_restart(broker, OPTIONS);
     tusk = attach(broker);
     const uint64_t after_kill_ms = now_ms() - before_ms;
-    check_is(counter_of(tusk, "topics"), TOPICS);
+    wait_until(counter_of(tusk, "topics") == TOPICS, 5000);
     crowd_check(tusk, TOPICS / 2, 1, 2);
     tusk_disconnect(tusk);
     tuskd_stop(broker);
