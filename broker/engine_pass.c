@@ -101,11 +101,8 @@ static void tick(struct engine_store *served)
     if (store->now_ns >= served->tick_ns) {
         served->tick_ns = store->now_ns + TICK_NS;
         segment_set_tick(&store->segments, store->now_ns);
-<<<<<<< HEAD
         retention_tick(store);
-=======
         read_ahead_tick(store);
->>>>>>> 8a7bae1 (fetch: read ahead of readers that go through old chunks)
         lane_set_release_fetched(&served->lanes);
     }
     if (store->now_ns >= served->count_ns) {

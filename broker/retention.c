@@ -270,7 +270,7 @@ static int chunk_note_entry(struct store *store, struct chunk *chunk)
         return STORE_READY;
     }
     if (chunk->state != CHUNK_RESIDENT) {
-        return fetch_begin(store, chunk);
+        return fetch_begin(store, chunk, POOL_READ);
     }
     struct record_place place;
     if (chunk_find_entry(store, chunk, 0, &place)) {

@@ -38,11 +38,8 @@ static int parts_open(struct store *store, const struct mapping *arena, struct f
     list_init(&store->cursors);
     list_init(&store->stalled);
     list_init(&store->starved);
-<<<<<<< HEAD
     list_init(&store->ticked);
-=======
     list_init(&store->fetched);
->>>>>>> 8a7bae1 (fetch: read ahead of readers that go through old chunks)
     list_init(&store->frees);
     marks_init(&store->marks);
     store->chunk_bytes = config->chunk_bytes;
