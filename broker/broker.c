@@ -13,11 +13,10 @@
 #include <unistd.h>
 
 #include "broker/control_loop.h"
-#include "broker/counters.h"
 #include "broker/engine.h"
-#include "broker/engine_store.h"
 #include "broker/listener.h"
 #include "broker/mailbox.h"
+#include "broker/namespace_set.h"
 #include "broker/run_dir.h"
 #include "broker/session_set.h"
 #include "shm/cleanup.h"
@@ -32,8 +31,8 @@ struct broker {
     struct log *log;
     struct run_dir run_dir;
     struct listener listener;
-    struct engine *engine;
-    struct engine_store *store;
+    struct engine *engines[CONFIG_ENGINES_MAX];
+    uint32_t engines_count;
     int stop_fd;   /* eventfd: the owner's word to the control thread */
     int failed_fd; /* eventfd: the control thread's word to the owner */
     pthread_t thread;
@@ -42,14 +41,16 @@ struct broker {
     /* The control thread's while it runs. */
     struct control_loop loop;
     struct mailbox mailbox;
+    struct namespace_set namespaces;
     struct session_set sessions;
     struct control_source stop_source;
     struct control_source mailbox_source;
     struct control_source listener_source;
     uint64_t listener_resume_ns; /* 0: it is not paused */
-    struct mail stop_mail;
-    bool stopping; /* MAIL_STOP was posted */
-    bool engine_stopped;
+    struct mail stop_mails[CONFIG_ENGINES_MAX];
+    bool stopping;            /* MAIL_STOP was posted */
+    bool failed;              /* an engine has ended by itself */
+    uint32_t engines_running; /* have not told that they ended */
 };
 
 static uint64_t monotonic_ns(void)
@@ -81,7 +82,7 @@ static void listener_readable(struct control_source *source)
     if (outcome == 0) {
         session_set_accept(&broker->sessions, connection, monotonic_ns());
     } else if (outcome == LISTENER_REFUSED) {
-        counter_add(&broker->sessions.counters, COUNTER_SESSIONS_REFUSED, 1);
+        broker->sessions.refused++;
         log_warning(broker->log, "listener.refused", "reason=%s",
                     LOG_QUOTE("no file descriptors left: raise the limit (ulimit -n)"));
     } else if (outcome == LISTENER_EXHAUSTED) {
@@ -102,13 +103,16 @@ static void mute(struct broker *broker)
 
 static void stop_begin(struct broker *broker)
 {
-    if (broker->stopping || broker->engine_stopped) {
+    if (broker->stopping) {
         return;
     }
     broker->stopping = true;
+    broker->namespaces.stopping = true;
     mute(broker);
-    broker->stop_mail = (struct mail){.kind = MAIL_STOP, .subject = broker->engine};
-    mailbox_post(engine_mailbox(broker->engine), &broker->stop_mail);
+    for (uint32_t at = 0; at < broker->engines_count; at++) {
+        broker->stop_mails[at] = (struct mail){.kind = MAIL_STOP, .subject = broker->engines[at]};
+        mailbox_post(engine_mailbox(broker->engines[at]), &broker->stop_mails[at]);
+    }
 }
 
 static void stop_readable(struct control_source *source)
@@ -118,6 +122,47 @@ static void stop_readable(struct control_source *source)
     stop_begin(broker);
 }
 
+/* One that nobody has told to cannot be replaced: its stores are lost, so the broker ends. */
+static void engine_stopped(struct broker *broker)
+{
+    broker->engines_running--;
+    if (!broker->stopping) {
+        broker->failed = true;
+        log_error(broker->log, "broker.failed", "reason=%s",
+                  LOG_QUOTE("an engine has ended by itself"));
+        stop_begin(broker);
+    }
+}
+
+static void mail_take(struct broker *broker, const struct mail *mail)
+{
+    switch (mail->kind) {
+    case MAIL_ENGINE_STOPPED:
+        engine_stopped(broker);
+        return;
+    case MAIL_STORE_CLOSED:
+    case MAIL_JOB_DONE:
+        namespace_set_mail(&broker->namespaces, mail);
+        return;
+    case MAIL_LANE_CLOSED:
+    case MAIL_PINS_ATTACHED:
+    case MAIL_CLIENT_CLOSED:
+    case MAIL_CLIENT_HOSTILE:
+        session_set_mail(&broker->sessions, mail);
+        return;
+    case MAIL_STORE_ATTACH:
+    case MAIL_STORE_CLOSE:
+    case MAIL_CLIENT_ATTACH:
+    case MAIL_LANE_ATTACH:
+    case MAIL_LANE_CLOSE:
+    case MAIL_PINS_ATTACH:
+    case MAIL_CLIENT_CLOSE:
+    case MAIL_STOP:
+    default:
+        ensure(!"mail for an engine");
+    }
+}
+
 static void mailbox_readable(struct control_source *source)
 {
     struct broker *broker = list_entry(source, struct broker, mailbox_source);
@@ -125,11 +170,7 @@ static void mailbox_readable(struct control_source *source)
     while (mail != NULL) {
         const struct mail *taken = mail;
         mail = mail->next;
-        if (taken->kind == MAIL_ENGINE_STOPPED) {
-            broker->engine_stopped = true;
-        } else if (taken->kind != MAIL_STORE_CLOSED) {
-            session_set_mail(&broker->sessions, taken);
-        }
+        mail_take(broker, taken);
     }
 }
 
@@ -154,17 +195,15 @@ static int timers_run(struct broker *broker)
     return (int)((next_ns - now_ns) / NS_PER_MS) + 1;
 }
 
+/* Until all engines have ended and no namespace is being opened. */
 static void control_run(struct broker *broker)
 {
-    while (!broker->engine_stopped) {
+    while (!broker->stopping || broker->engines_running > 0 || broker->namespaces.jobs > 0) {
         const int timeout_ms = timers_run(broker);
         control_loop_step(&broker->loop, timeout_ms);
-        counters_publish(&broker->sessions.counters);
+        session_set_publish(&broker->sessions);
     }
-    if (!broker->stopping) {
-        mute(broker);
-        log_error(broker->log, "broker.failed", "reason=%s",
-                  LOG_QUOTE("the engine has ended by itself"));
+    if (broker->failed) {
         eventfd_set(broker->failed_fd);
     }
 }
@@ -221,25 +260,21 @@ static struct broker *broker_new(const struct config *config, struct log *log)
 /* Takes a broker apart, however far its start came. */
 static int broker_free(struct broker *broker)
 {
-    int result = 0;
     if (broker->thread_started) {
         eventfd_set(broker->stop_fd);
         pthread_join(broker->thread, NULL);
-    } else if (broker->engine != NULL) {
+    } else if (broker->engines_count > 0) {
         stop_begin(broker);
         control_run(broker);
     }
-    if (broker->engine != NULL) {
-        engine_free(broker->engine);
-    }
-    if (broker->store != NULL) {
-        result = broker->store->result;
-        engine_store_free(broker->store);
+    for (uint32_t at = 0; at < broker->engines_count; at++) {
+        engine_free(broker->engines[at]);
     }
     control_loop_remove(&broker->loop, &broker->listener_source);
     control_loop_remove(&broker->loop, &broker->mailbox_source);
     control_loop_remove(&broker->loop, &broker->stop_source);
     session_set_deinit(&broker->sessions);
+    const int result = namespace_set_deinit(&broker->namespaces);
     listener_close(&broker->listener);
     run_dir_close(&broker->run_dir);
     mailbox_deinit(&broker->mailbox);
@@ -274,42 +309,31 @@ static int control_prepare(struct broker *broker)
     return error;
 }
 
-static int engine_prepare(struct broker *broker, struct fault *fault)
+static int engines_start(struct broker *broker, struct fault *fault)
 {
     const struct engine_setup setup = {
         .config = &broker->config, .log = broker->log, .control = &broker->mailbox};
-    const struct engine_store_setup store = {
-        .config = &broker->config,
-        .log = broker->log,
-        .directory = broker->run_dir.directory.base,
-        .arena = broker->run_dir.arena,
-    };
-    int error = engine_start(&broker->engine, &setup, fault);
-    if (error != 0) {
-        broker->engine = NULL;
-        return error;
+    while (broker->engines_count < broker->config.engines) {
+        struct engine *engine;
+        const int error = engine_start(&engine, &setup, fault);
+        if (error != 0) {
+            return error;
+        }
+        broker->engines[broker->engines_count++] = engine;
+        broker->engines_running++;
+        namespace_set_add_engine(&broker->namespaces, engine_mailbox(engine));
     }
-    error = engine_store_open(&broker->store, &store, fault);
-    if (error != 0) {
-        broker->store = NULL;
-        return error;
-    }
-    mailbox_post(engine_mailbox(broker->engine), &broker->store->attach_mail);
     return 0;
 }
 
 /* From here on clients come in. */
 static int service_open(struct broker *broker, struct fault *fault)
 {
-    int error = session_set_init(&broker->sessions, &broker->loop, engine_mailbox(broker->engine),
-                                 broker->store, &broker->run_dir, broker->log);
-    if (error == 0) {
-        error = listener_open(&broker->listener, &broker->config, fault);
-        if (error != 0) {
-            return error;
-        }
-        error = control_loop_add(&broker->loop, &broker->listener_source, broker->listener.socket);
+    int error = listener_open(&broker->listener, &broker->config, fault);
+    if (error != 0) {
+        return error;
     }
+    error = control_loop_add(&broker->loop, &broker->listener_source, broker->listener.socket);
     if (error == 0) {
         error = control_start(broker);
     }
@@ -321,6 +345,9 @@ static int service_open(struct broker *broker, struct fault *fault)
 
 static int broker_assemble(struct broker *broker, struct fault *fault)
 {
+    namespace_set_init(&broker->namespaces, &broker->config, &broker->run_dir, &broker->mailbox,
+                       broker->log);
+    session_set_init(&broker->sessions, &broker->loop, &broker->namespaces, broker->log);
     int error = control_prepare(broker);
     if (error != 0) {
         return fault_set(fault, error, "cannot prepare the control thread: %s", strerror(-error));
@@ -331,11 +358,10 @@ static int broker_assemble(struct broker *broker, struct fault *fault)
         error = run_dir_open(&broker->run_dir, &broker->config, fault);
     }
     if (error == 0) {
-        error = run_dir_make_regions(&broker->run_dir, &broker->config, broker->log, fault);
+        error = engines_start(broker, fault);
     }
     if (error == 0) {
-        counters_describe(broker->run_dir.directory.base);
-        error = engine_prepare(broker, fault);
+        error = namespace_set_start(&broker->namespaces, fault);
     }
     if (error == 0) {
         error = service_open(broker, fault);
@@ -355,9 +381,10 @@ int broker_start(struct broker **out, const struct config *config, struct log *l
         broker_free(broker);
         return error;
     }
-    log_info(broker->log, "broker.started", "pid=%d socket=%s run_dir=%s arena=%s lanes=%" PRIu64,
-             getpid(), LOG_QUOTE(broker->config.socket_path), LOG_QUOTE(broker->config.run_dir),
-             SIZE_TEXT(broker->config.arena_bytes), broker->config.lanes_max);
+    log_info(broker->log, "broker.started",
+             "pid=%d socket=%s run_dir=%s engines=%" PRIu32 " lanes=%" PRIu64, getpid(),
+             LOG_QUOTE(broker->config.socket_path), LOG_QUOTE(broker->config.run_dir),
+             broker->engines_count, broker->config.lanes_max);
     *out = broker;
     return 0;
 }

@@ -1,7 +1,7 @@
 /*
- * Broker: everything put together: regions, engine, listener, sessions and the control thread.
+ * Broker: everything put together: engines, namespaces, listener, sessions and the control thread.
  * Runs on:    start, stop and the rest on one thread, the owner's; it adds the control thread and
- *             the engine's. Several brokers may run in one process.
+ *             the engines'. Several brokers may run in one process.
  * Invariants: there are no globals and no signal handlers; the threads block all signals. After
  *             broker_stop(), or a start that failed, descriptors, mappings, threads and files are as
  *             they were before, but for the store and an empty directory for the socket.

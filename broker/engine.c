@@ -177,6 +177,7 @@ static void mail_handle(struct engine *engine, const struct mail *mail)
     case MAIL_CLIENT_HOSTILE:
     case MAIL_STORE_CLOSED:
     case MAIL_ENGINE_STOPPED:
+    case MAIL_JOB_DONE:
     default:
         ensure(!"mail for the control thread");
     }

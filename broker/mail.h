@@ -19,6 +19,8 @@
  *   MAIL_CLIENT_HOSTILE client->hostile says what it did: close its session
  *   MAIL_STORE_CLOSED   nothing of the engine refers to the store or its clients any more
  *   MAIL_ENGINE_STOPPED the engine has ended after MAIL_STOP, subject: its struct engine
+ * A namespace's job to the control thread:
+ *   MAIL_JOB_DONE       its thread is about to end, subject: the struct namespace
  */
 #ifndef TUSK_BROKER_MAIL_H
 #define TUSK_BROKER_MAIL_H
@@ -38,6 +40,7 @@ enum mail_kind {
     MAIL_CLIENT_HOSTILE,
     MAIL_STORE_CLOSED,
     MAIL_ENGINE_STOPPED,
+    MAIL_JOB_DONE,
 };
 
 /* Embedded in its subject, so that posting never allocates: one for each kind in flight. */

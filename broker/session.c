@@ -206,13 +206,19 @@ static void sources_close(struct session *session)
     }
 }
 
+/* Does an engine know its client? */
+static bool session_is_known(const struct session *session)
+{
+    return session->state == SESSION_OPEN || session->state == SESSION_CLOSING;
+}
+
 static void end_report(const struct session *session, int error, const char *reason)
 {
     struct session_set *set = session->set;
-    if (session->state == SESSION_GREETING && error != 0) {
-        counter_add(&set->counters, COUNTER_SESSIONS_REFUSED, 1);
-    } else if (error == -EPROTO) {
-        counter_add(&set->counters, COUNTER_SESSIONS_HOSTILE, 1);
+    if (session_is_known(session) && error == -EPROTO) {
+        set->hostile++;
+    } else if (!session_is_known(session) && error != 0) {
+        set->refused++;
     }
     if (error == 0) {
         log_info(set->log, "session.closed", "session=%" PRIu64 " pid=%d reason=%s",
@@ -232,16 +238,28 @@ void session_end(struct session *session, int error, const char *reason)
     }
     end_report(session, error, reason);
     sources_close(session);
-    if (session->state == SESSION_GREETING) {
+    if (!session_is_known(session)) {
         session_free(session);
         return;
     }
+    struct namespace *space = session->space;
     session->state = SESSION_CLOSING;
     list_remove(&session->sessions);
     list_push_back(&set->closing, &session->sessions);
-    set->open_count--;
-    counter_set(&set->counters, COUNTER_SESSIONS, set->open_count);
-    mailbox_post(set->engine, &session->client.close_mail);
+    space->sessions_open--;
+    counter_set(&space->counters, COUNTER_SESSIONS, space->sessions_open);
+    mailbox_post(space->engine->mailbox, &session->client.close_mail);
+}
+
+void session_resume(struct session *session, const struct fault *why)
+{
+    struct fault gone = {0};
+    if (why != NULL) {
+        session_send_error(session->socket, session->hello_id, why); /* if it still listens */
+        session_end(session, why->error, why->text);
+    } else if (request_welcome(session, &gone) != REQUEST_DONE) {
+        session_end(session, gone.error, gone.text);
+    }
 }
 
 static void session_lane_free(struct session *session, struct session_lane *owned)
@@ -251,7 +269,7 @@ static void session_lane_free(struct session *session, struct session_lane *owne
     session->sq_bytes -= owned->lane->map.sq_bytes;
     list_remove(&owned->lanes);
     lane_free(owned->lane);
-    lane_table_release(&session->set->lanes, record);
+    lane_table_release(&session->space->lanes, record);
     free(owned);
 }
 
@@ -306,12 +324,17 @@ void session_free(struct session *session)
     if (session->client.pins_fd >= 0) {
         close(session->client.pins_fd);
         cleanup_fd_close(&session->pins_share);
-        run_dir_remove_pins(set->run_dir, session->client.session_id);
+        regions_remove_pins(&session->space->regions, session->client.session_id);
     }
     free(session->client.pin_notes);
     list_remove(&session->sessions);
     if (session->state == SESSION_GREETING) {
         set->greeting_count--;
+    } else if (session->state == SESSION_OPEN) {
+        session->space->sessions_open--;
+    }
+    if (session_is_known(session)) {
+        session->space->sessions--;
     }
     set->count--;
     free(session);

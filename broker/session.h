@@ -23,6 +23,7 @@ enum { SESSION_LANES_MAX = 1024 };
 
 enum session_state {
     SESSION_GREETING, /* in set.greeting; no HELLO yet, unknown to the engine */
+    SESSION_WAITING,  /* in namespace.waiting: HELLO waits until that is open; the same */
     SESSION_OPEN,     /* in set.open */
     SESSION_CLOSING,  /* in set.closing; its socket is closed, its client is still the engine's */
 };
@@ -31,6 +32,8 @@ struct session {
     struct session_set *set;
     struct list_node sessions;
     enum session_state state;
+    struct namespace *space; /* NULL before HELLO */
+    uint64_t hello_id;
     int socket;  /* -1 once it is closing */
     int process; /* pidfd: readable when the client is dead; -1 where the kernel has none */
     struct control_source socket_source;
@@ -60,6 +63,9 @@ struct session *session_new(struct session_set *set, int connection, pid_t pid, 
 /* Ends a session for the reason given: a line in the log, the socket closed. Frees it where the
  * engine knows nothing of it. `error` 0: the client went of its own accord. */
 void session_end(struct session *session, int error, const char *reason);
+
+/* The namespace it waited for is open: welcomes it. Or it cannot be opened: says why, and ends it. */
+void session_resume(struct session *session, const struct fault *why);
 
 /* The engine has let go of one lane. */
 void session_lane_closed(struct session *session, struct lane *lane);

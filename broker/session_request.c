@@ -14,8 +14,6 @@
 #include "shm/directory.h"
 #include "shm/ensure.h"
 
-#define NAMESPACE_DEFAULT "default"
-
 enum request_outcome request_answer(const struct session *session,
                                     const union control_message *answer, const int *fds,
                                     size_t fd_count, struct fault *why)
@@ -79,7 +77,7 @@ static uint64_t process_start_time(pid_t pid)
 
 static const struct directory_shm *directory_of(const struct session *session)
 {
-    return session->set->run_dir->directory.base;
+    return session->space->regions.directory.base;
 }
 
 static enum request_outcome hello_check(const struct control_hello *hello, struct fault *why)
@@ -97,12 +95,45 @@ static enum request_outcome hello_check(const struct control_hello *hello, struc
                   bytes, NAMESPACE_KEY_BYTES_MAX);
         return REQUEST_BROKEN;
     }
-    if (bytes != 0 && (bytes != strlen(NAMESPACE_DEFAULT) ||
-                       memcmp(hello->namespace_key, NAMESPACE_DEFAULT, bytes) != 0)) {
-        fault_set(why, -ENOENT, "there is no namespace but '" NAMESPACE_DEFAULT "', asked for %s",
-                  LOG_QUOTE_BYTES_OF(hello->namespace_key, bytes));
+    if (memchr(hello->namespace_key, 0, bytes) != NULL) {
+        fault_set(why, -EINVAL, "the namespace key contains a zero byte");
         return REQUEST_BROKEN;
     }
+    return REQUEST_DONE;
+}
+
+enum request_outcome request_welcome(struct session *session, struct fault *why)
+{
+    struct session_set *set = session->set;
+    struct namespace *space = session->space;
+    const struct regions *regions = &space->regions;
+    union control_message answer;
+    control_begin(&answer, CONTROL_WELCOME, sizeof answer.welcome, session->hello_id);
+    answer.welcome.epoch = directory_of(session)->header.epoch;
+    answer.welcome.session_id = session->client.session_id;
+    answer.welcome.directory_bytes = regions->directory.bytes;
+    answer.welcome.arena_bytes = regions->arena.bytes;
+    const int fds[] = {regions->directory_share, regions->arena_share};
+    const enum request_outcome sent = request_answer(session, &answer, fds, 2, why);
+    if (sent != REQUEST_DONE) {
+        return sent;
+    }
+    session->start_time = process_start_time(session->client.pid);
+    if (session->state == SESSION_GREETING) {
+        set->greeting_count--;
+    }
+    session->state = SESSION_OPEN;
+    session->client.store = space->store;
+    list_remove(&session->sessions);
+    list_push_back(&set->open, &session->sessions);
+    space->sessions++;
+    space->sessions_open++;
+    counter_add(&space->counters, COUNTER_SESSIONS_OPENED, 1);
+    counter_set(&space->counters, COUNTER_SESSIONS, space->sessions_open);
+    mailbox_post(space->engine->mailbox, &session->client.attach_mail);
+    log_info(set->log, "session.opened", "session=%" PRIu64 " pid=%d uid=%u namespace=%s",
+             session->client.session_id, session->client.pid, session->client.uid,
+             NAMESPACE_WORDS(space));
     return REQUEST_DONE;
 }
 
@@ -110,34 +141,27 @@ static enum request_outcome serve_hello(struct session *session,
                                         const union control_message *message, struct fault *why)
 {
     struct session_set *set = session->set;
-    const enum request_outcome outcome = hello_check(&message->hello, why);
+    const struct control_hello *hello = &message->hello;
+    const enum request_outcome outcome = hello_check(hello, why);
     if (outcome != REQUEST_DONE) {
         return outcome;
     }
-    const struct directory_shm *directory = directory_of(session);
-    union control_message answer;
-    control_begin(&answer, CONTROL_WELCOME, sizeof answer.welcome, message->header.id);
-    answer.welcome.epoch = directory->header.epoch;
-    answer.welcome.session_id = session->client.session_id;
-    answer.welcome.directory_bytes = set->run_dir->directory.bytes;
-    answer.welcome.arena_bytes = set->run_dir->arena.bytes;
-    const int fds[] = {set->run_dir->directory_share, set->run_dir->arena_share};
-    const enum request_outcome sent = request_answer(session, &answer, fds, 2, why);
-    if (sent != REQUEST_DONE) {
-        return sent;
+    const bool given = hello->namespace_bytes > 0;
+    const char *const key = given ? hello->namespace_key : NAMESPACE_DEFAULT;
+    const uint32_t bytes = given ? hello->namespace_bytes : (uint32_t)strlen(NAMESPACE_DEFAULT);
+    const int found = namespace_set_find(set->namespaces, key, bytes, &session->space, why);
+    if (found < 0) {
+        session->space = NULL;
+        return REQUEST_BROKEN;
     }
-    session->start_time = process_start_time(session->client.pid);
-    session->state = SESSION_OPEN;
-    list_remove(&session->sessions);
-    list_push_back(&set->open, &session->sessions);
+    session->hello_id = message->header.id;
+    if (found == NAMESPACE_READY) {
+        return request_welcome(session, why);
+    }
     set->greeting_count--;
-    set->open_count++;
-    counter_add(&set->counters, COUNTER_SESSIONS_OPENED, 1);
-    counter_set(&set->counters, COUNTER_SESSIONS, set->open_count);
-    session->client.store = set->store;
-    mailbox_post(set->engine, &session->client.attach_mail);
-    log_info(set->log, "session.opened", "session=%" PRIu64 " pid=%d uid=%u",
-             session->client.session_id, session->client.pid, session->client.uid);
+    session->state = SESSION_WAITING;
+    list_remove(&session->sessions);
+    list_push_back(&session->space->waiting, &session->sessions);
     return REQUEST_DONE;
 }
 
@@ -176,7 +200,7 @@ static struct lane_record_shm *record_take(struct session *session)
         .start_time = session->start_time,
     };
     ensure(getrandom(&owner.token, sizeof owner.token, 0) == sizeof owner.token);
-    struct lane_record_shm *record = lane_table_take(&set->lanes, &owner);
+    struct lane_record_shm *record = lane_table_take(&session->space->lanes, &owner);
     if (record != NULL) {
         set->last_lane_id = owner.lane_id;
     }
@@ -220,7 +244,7 @@ static enum request_outcome lane_grant(struct session *session,
 static enum request_outcome serve_lane_open(struct session *session,
                                             const union control_message *message, struct fault *why)
 {
-    struct lane_table *lanes = &session->set->lanes;
+    struct lane_table *lanes = &session->space->lanes;
     enum request_outcome outcome = lane_limits_check(session, message->lane.sq_bytes, why);
     if (outcome != REQUEST_DONE) {
         return outcome;
@@ -233,7 +257,7 @@ static enum request_outcome serve_lane_open(struct session *session,
     struct lane_record_shm *record = record_take(session);
     if (record == NULL) {
         fault_set(why, -ENOSPC,
-                  "all %" PRIu64 " lanes of the broker are in use: close some, or raise --lanes",
+                  "all %" PRIu64 " lanes of the namespace are in use: close some, or raise --lanes",
                   lanes->ledger->lanes_max);
         return REQUEST_REFUSED;
     }
@@ -245,7 +269,7 @@ static enum request_outcome serve_lane_open(struct session *session,
     session->lane_count++;
     session->sq_bytes += message->lane.sq_bytes;
     list_push_back(&session->lanes, &owned->lanes);
-    mailbox_post(session->set->engine, &owned->lane->attach_mail);
+    mailbox_post(session->space->engine->mailbox, &owned->lane->attach_mail);
     take_pointer(&owned);
     return REQUEST_DONE;
 }
@@ -260,7 +284,7 @@ static enum request_outcome serve_lane_close(struct session *session,
         if (owned->lane->lane_id == message->lane.lane_id && !owned->closing) {
             owned->closing = true;
             owned->close_request_id = message->header.id;
-            mailbox_post(session->set->engine, &owned->lane->close_mail);
+            mailbox_post(session->space->engine->mailbox, &owned->lane->close_mail);
             return REQUEST_DONE;
         }
     }
@@ -272,28 +296,29 @@ static enum request_outcome serve_lane_close(struct session *session,
 static enum request_outcome serve_pins_open(struct session *session,
                                             const union control_message *message, struct fault *why)
 {
-    struct session_set *set = session->set;
+    struct regions *regions = &session->space->regions;
     const uint64_t session_id = session->client.session_id;
     if (session->client.pins_fd >= 0) {
         fault_set(why, -EPROTO, "this session has its pins file already");
         return REQUEST_BROKEN;
     }
-    cleanup_fd int fd = run_dir_make_pins(set->run_dir, session_id);
+    cleanup_fd int fd = regions_make_pins(regions, session_id);
     if (fd < 0) {
         fault_set(why, fd, "the broker cannot make a pins file: %s", strerror(-fd));
         return REQUEST_REFUSED;
     }
     /* An open file of its own, so that no flag that the client sets on it is the broker's too. */
-    cleanup_fd int share = run_dir_share_pins(set->run_dir, session_id);
+    cleanup_fd int share = regions_share_pins(regions, session_id);
     if (share < 0) {
-        run_dir_remove_pins(set->run_dir, session_id);
+        regions_remove_pins(regions, session_id);
         fault_set(why, share, "the broker cannot open a pins file: %s", strerror(-share));
         return REQUEST_REFUSED;
     }
     session->client.pins_fd = take_fd(&fd);
     session->pins_share = take_fd(&share);
     session->pins_request_id = message->header.id;
-    mailbox_post(set->engine, &session->client.pins_mail); /* session_pins_attached() answers */
+    mailbox_post(session->space->engine->mailbox,
+                 &session->client.pins_mail); /* session_pins_attached() answers */
     return REQUEST_DONE;
 }
 
@@ -302,7 +327,8 @@ enum request_outcome request_serve(struct session *session, const union control_
 {
     const enum control_kind kind = (enum control_kind)message->header.kind;
     ensure(session->state != SESSION_CLOSING);
-    if ((kind == CONTROL_HELLO) == (session->state == SESSION_GREETING)) {
+    if (session->state != SESSION_WAITING &&
+        (kind == CONTROL_HELLO) == (session->state == SESSION_GREETING)) {
         switch (kind) {
         case CONTROL_HELLO:
             return serve_hello(session, message, why);
@@ -323,6 +349,6 @@ enum request_outcome request_serve(struct session *session, const union control_
         }
     }
     fault_set(why, -EPROTO, "a message of kind %d is not expected %s HELLO", kind,
-              session->state == SESSION_GREETING ? "before" : "after");
+              session->state == SESSION_OPEN ? "after" : "before");
     return REQUEST_BROKEN;
 }

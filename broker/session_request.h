@@ -23,6 +23,10 @@ enum request_outcome {
 enum request_outcome request_serve(struct session *session, const union control_message *message,
                                    struct fault *why);
 
+/* Answers the HELLO of a session whose namespace serves: the session is open. REQUEST_DONE or
+ * REQUEST_GONE. */
+enum request_outcome request_welcome(struct session *session, struct fault *why);
+
 /* Says in `why` what is wrong with a message that control_receive() found malformed. What was not
  * received of it is zero. */
 void request_explain(const union control_message *message, struct fault *why);

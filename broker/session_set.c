@@ -9,16 +9,25 @@
 #include "broker/session.h"
 #include "shm/ensure.h"
 
-int session_set_init(struct session_set *set, struct control_loop *loop, struct mailbox *engine,
-                     struct engine_store *store, struct run_dir *run_dir, struct log *log)
+/* Who waited for the namespace. */
+static void namespace_opened(void *context, struct namespace *space, const struct fault *why)
 {
-    *set = (struct session_set){
-        .loop = loop, .engine = engine, .store = store, .run_dir = run_dir, .log = log};
+    (void)context;
+    list_each(node, &space->waiting)
+    {
+        session_resume(list_entry(node, struct session, sessions), why);
+    }
+}
+
+void session_set_init(struct session_set *set, struct control_loop *loop,
+                      struct namespace_set *namespaces, struct log *log)
+{
+    *set = (struct session_set){.loop = loop, .namespaces = namespaces, .log = log};
     list_init(&set->greeting);
     list_init(&set->open);
     list_init(&set->closing);
-    counters_init(&set->counters, run_dir->directory.base, COUNTER_OF_CONTROL);
-    return lane_table_init(&set->lanes, run_dir->ledger.base);
+    namespaces->opened = namespace_opened;
+    namespaces->context = set;
 }
 
 static void sessions_free(struct list *sessions)
@@ -37,8 +46,11 @@ void session_set_deinit(struct session_set *set)
     sessions_free(&set->greeting);
     sessions_free(&set->open);
     sessions_free(&set->closing);
+    list_each(node, &set->namespaces->all)
+    {
+        sessions_free(&list_entry(node, struct namespace, namespaces)->waiting);
+    }
     ensure(set->count == 0);
-    lane_table_deinit(&set->lanes);
     *set = (struct session_set){0};
 }
 
@@ -78,7 +90,7 @@ void session_set_accept(struct session_set *set, int connection, uint64_t now_ns
         session = session_new(set, connection, peer.pid, peer.uid, &why);
     }
     if (session == NULL) {
-        counter_add(&set->counters, COUNTER_SESSIONS_REFUSED, 1);
+        set->refused++;
         log_warning(set->log, "session.refused", "pid=%d uid=%u reason=%s", peer.pid, peer.uid,
                     LOG_QUOTE(why.text));
         session_send_error(connection, 0, &why); /* if there is room for it */
@@ -90,9 +102,6 @@ void session_set_accept(struct session_set *set, int connection, uint64_t now_ns
 
 uint64_t session_set_expire(struct session_set *set, uint64_t now_ns)
 {
-    if (set->loop == NULL) {
-        return UINT64_MAX;
-    }
     list_each(node, &set->greeting)
     {
         struct session *session = list_entry(node, struct session, sessions);
@@ -107,7 +116,8 @@ uint64_t session_set_expire(struct session_set *set, uint64_t now_ns)
 static struct session *session_of(const struct session_set *set, const struct client *client)
 {
     struct session *session = client->session;
-    ensure(session->set == set && session->state != SESSION_GREETING);
+    ensure(session->set == set &&
+           (session->state == SESSION_OPEN || session->state == SESSION_CLOSING));
     return session;
 }
 
@@ -138,8 +148,22 @@ void session_set_mail(struct session_set *set, const struct mail *mail)
     case MAIL_CLIENT_CLOSE:
     case MAIL_STOP:
     case MAIL_ENGINE_STOPPED:
+    case MAIL_JOB_DONE:
     default:
         ensure(!"mail for the session set");
+    }
+}
+
+void session_set_publish(struct session_set *set)
+{
+    list_each(node, &set->namespaces->all)
+    {
+        struct namespace *space = list_entry(node, struct namespace, namespaces);
+        if (space->state == NAMESPACE_SERVING) {
+            counter_set(&space->counters, COUNTER_SESSIONS_REFUSED, set->refused);
+            counter_set(&space->counters, COUNTER_SESSIONS_HOSTILE, set->hostile);
+            counters_publish(&space->counters);
+        }
     }
 }
 
@@ -155,9 +179,10 @@ static void sessions_mute(struct session_set *set, struct list *sessions)
 
 void session_set_mute(struct session_set *set)
 {
-    if (set->loop == NULL) {
-        return;
-    }
     sessions_mute(set, &set->greeting);
     sessions_mute(set, &set->open);
+    list_each(node, &set->namespaces->all)
+    {
+        sessions_mute(set, &list_entry(node, struct namespace, namespaces)->waiting);
+    }
 }

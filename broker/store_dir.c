@@ -117,22 +117,33 @@ static int take_lock(struct store_dir *store, int64_t lock_timeout_ns, struct fa
     return result == 0 ? 0 : refuse(store, fault, result, lock_name, "cannot be locked");
 }
 
-int store_dir_open(struct store_dir *store, struct io *io, const char *path,
-                   int64_t lock_timeout_ns, struct fault *fault)
+int store_dir_make(struct io *io, const char *path, struct io_file **dir, struct fault *fault)
 {
-    *store = (struct store_dir){.io = io};
-    if (strlen(path) >= sizeof store->path) {
+    char made[sizeof((struct store_dir *)NULL)->path];
+    if (strlen(path) >= sizeof made) {
         return fault_set(fault, -ENAMETOOLONG, "the data directory's path is too long");
     }
-    strcpy(store->path, path);
-    int result = make_path(io, store->path);
+    strcpy(made, path);
+    int result = make_path(io, made);
     if (result == 0) {
-        result = io_dir_open(io, NULL, store->path, &store->dir);
+        result = io_dir_open(io, NULL, path, dir);
     }
     if (result != 0) {
         return fault_set(fault, result, "the data directory %s cannot be made or opened: %s", path,
                          strerror(-result));
     }
+    return 0;
+}
+
+int store_dir_open(struct store_dir *store, struct io *io, const char *path,
+                   int64_t lock_timeout_ns, struct fault *fault)
+{
+    *store = (struct store_dir){.io = io};
+    int result = store_dir_make(io, path, &store->dir, fault);
+    if (result != 0) {
+        return result;
+    }
+    strcpy(store->path, path);
     result = take_lock(store, lock_timeout_ns, fault);
     if (result != 0) {
         store_dir_close(store);

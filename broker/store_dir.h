@@ -40,6 +40,10 @@ struct store_path {
 /* "PATH/NAME", for words. */
 struct store_path store_dir_path(const struct store_dir *store, const char *name);
 
+/* Makes a directory if it is missing (its parents too, all synced), and opens it: *dir is the
+ * caller's. */
+int store_dir_make(struct io *io, const char *path, struct io_file **dir, struct fault *fault);
+
 /*
  * Makes the directory if it is missing (its parents too, all synced) and takes LOCK.
  * -EBUSY: another broker has it. On failure nothing is left open.

@@ -86,18 +86,29 @@ Test(bad_input, sizes_of_option_structs_may_differ)
     tusk_disconnect(other);
 }
 
-Test(bad_input, seed_row_15_another_namespace_is_refused_for_now)
+Test(bad_input, seed_row_15_namespace_keys)
 {
+    static const char *const good[] = {"default", "another", "..", "/", "a\nb", "\xff\xfe", " "};
+    char longest[1024 + 2];
+    memset(longest, 'k', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
     struct tusk *other = NULL;
     struct tusk_options options = TUSK_OPTIONS_INIT;
     options.socket_path = broker->socket;
-    options.namespace_key = "another";
-    const int result = tusk_connect(&other, &options);
-    check_say(result < 0, "connected to a namespace that there cannot be");
-    check(other == NULL);
-    options.namespace_key = "default";
+    options.namespace_key = longest;
+    check_is(tusk_connect(&other, &options), -EINVAL);
+    options.namespace_key = "";
+    check_ok(tusk_connect(&other, &options)); /* as none: `default` */
+    tusk_disconnect(other);
+    longest[sizeof longest - 2] = '\0';
+    options.namespace_key = longest;
     check_ok(tusk_connect(&other, &options));
     tusk_disconnect(other);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        options.namespace_key = good[i];
+        check_ok(tusk_connect(&other, &options));
+        tusk_disconnect(other);
+    }
 }
 
 Test(bad_input, topic_open)

@@ -81,12 +81,19 @@ int main(void)
         .arena_given = true,
         .topics_max = 8,
         .lanes_max = 64,
+        .engines = 2,
     };
+    snprintf(config.data_dir, sizeof config.data_dir, "%s/data", directory);
     snprintf(config.run_dir, sizeof config.run_dir, "%s/run", directory);
     snprintf(config.socket_path, sizeof config.socket_path, "%s/t.sock", directory);
     for (unsigned round = 0; round < ROUNDS; round++) {
         round_run(round);
     }
-    ensure(rmdir(directory) == 0); /* nothing was left in it */
+    static const char *const left[] = {"data/default/NAMESPACE", "data/default", "data", ""};
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", directory, left[i]);
+        ensure(remove(path) == 0); /* and nothing else was left in it */
+    }
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "tests/support/deadline.h"
 
 char scratch[SCRATCH_PATH_BYTES];
+static char data[SCRATCH_PATH_BYTES];
 struct config config;
 struct log quiet_log;
 struct fault fault;
@@ -25,9 +26,10 @@ void config_init(struct config *fresh, const char *name)
         .arena_given = true,
         .topics_max = 8,
         .lanes_max = 2048,
+        .engines = 1,
         .quiet = true,
     };
-    snprintf(fresh->data_dir, sizeof fresh->data_dir, "%s/%s-data", scratch, name);
+    snprintf(fresh->data_dir, sizeof fresh->data_dir, "%s/%s-data", data, name);
     snprintf(fresh->run_dir, sizeof fresh->run_dir, "%s/%s-run", scratch, name);
     snprintf(fresh->socket_path, sizeof fresh->socket_path, "%.80s/%.8s.sock", scratch, name);
 }
@@ -35,6 +37,7 @@ void config_init(struct config *fresh, const char *name)
 void stage_begin(void)
 {
     scratch_on_tmpfs(scratch);
+    scratch_on_disk(data);
     config_init(&config, "a");
     const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     log_init(&quiet_log, null, false);

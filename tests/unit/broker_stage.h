@@ -14,7 +14,7 @@
 #include "tests/unit/control_client.h"
 #include "tests/unit/fake_engine.h"
 
-extern char scratch[SCRATCH_PATH_BYTES]; /* on tmpfs; all directories are below */
+extern char scratch[SCRATCH_PATH_BYTES]; /* on tmpfs; all directories but data are below */
 extern struct config config;             /* of the broker that start() starts */
 extern struct log quiet_log;
 extern struct fault fault;

@@ -26,6 +26,7 @@ void fake_engine_init(struct fake_engine *engine, struct mailbox *control)
 {
     *engine = (struct fake_engine){.control = control};
     list_init(&engine->clients);
+    list_init(&engine->stores);
     ensure(mailbox_init(&engine->mailbox) == 0);
 }
 
@@ -59,10 +60,28 @@ static void lane_detach(struct fake_engine *engine, struct lane *lane)
     engine->lanes--;
 }
 
+static bool store_is_attached(const struct fake_engine *engine, const struct engine_store *store)
+{
+    list_each(node, &engine->stores)
+    {
+        if (list_entry(node, struct engine_store, stores) == store) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void store_close_now(struct fake_engine *engine, struct engine_store *store)
+{
+    list_remove(&store->stores);
+    store->result = engine->end_error;
+    answer(engine, &store->closed_mail, MAIL_STORE_CLOSED, store);
+}
+
 static void client_attach(struct fake_engine *engine, struct client *client)
 {
     ensure(!list_linked(&client->clients) && client->pins_fd == -1);
-    ensure(client->store == engine->store);
+    ensure(client->store != NULL && store_is_attached(engine, client->store));
     list_push_back(&engine->clients, &client->clients);
     engine->client = client;
 }
@@ -96,8 +115,10 @@ void fake_engine_run(struct fake_engine *engine)
         ensure(!engine->stopped);
         switch (taken.kind) {
         case MAIL_STORE_ATTACH:
-            ensure(engine->store == NULL);
-            engine->store = taken.subject;
+            list_push_back(&engine->stores, &((struct engine_store *)taken.subject)->stores);
+            break;
+        case MAIL_STORE_CLOSE:
+            store_close_now(engine, taken.subject);
             break;
         case MAIL_CLIENT_ATTACH:
             client_attach(engine, taken.subject);
@@ -121,8 +142,8 @@ void fake_engine_run(struct fake_engine *engine)
         case MAIL_STOP:
             engine->stopped = true;
             break;
-        case MAIL_STORE_CLOSE:
         case MAIL_STORE_CLOSED:
+        case MAIL_JOB_DONE:
         case MAIL_LANE_CLOSED:
         case MAIL_PINS_ATTACHED:
         case MAIL_CLIENT_CLOSED:
@@ -143,10 +164,9 @@ static void *engine_main(void *argument)
         ensure(poll(ends, 2, -1) > 0);
         fake_engine_run(&engine->fake);
     }
-    if (engine->fake.store != NULL) {
-        struct engine_store *store = engine->fake.store;
-        store->result = engine->fake.end_error;
-        answer(&engine->fake, &store->closed_mail, MAIL_STORE_CLOSED, store);
+    list_each(node, &engine->fake.stores)
+    {
+        store_close_now(&engine->fake, list_entry(node, struct engine_store, stores));
     }
     answer(&engine->fake, &engine->stopped_mail, MAIL_ENGINE_STOPPED, engine);
     return NULL;

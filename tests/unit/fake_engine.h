@@ -14,7 +14,7 @@
 #include "broker/engine_store.h"
 #include "broker/lane.h"
 
-enum { FAKE_MAIL_KINDS = MAIL_ENGINE_STOPPED + 1 };
+enum { FAKE_MAIL_KINDS = MAIL_JOB_DONE + 1 };
 
 struct fake_engine {
     struct mailbox mailbox;
@@ -24,7 +24,7 @@ struct fake_engine {
     unsigned lanes;                  /* attached */
     struct client *client;           /* attached last */
     struct lane *lane;               /* attached last */
-    struct engine_store *store;      /* attached; NULL: all clients are to be without one */
+    struct list stores;              /* of struct engine_store.stores: attached */
     bool stopped;
     int end_error; /* that fenced the store */
 };

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,6 +19,8 @@ enum { LOG_BYTES = 64 * 1024 };
 
 struct config config;
 struct run_dir run_dir;
+struct namespace_set namespaces;
+struct namespace *space;
 struct control_loop loop;
 struct mailbox mailbox;
 struct fake_engine engine;
@@ -35,7 +38,11 @@ static void mailbox_fn(struct control_source *source)
     while (mail != NULL) {
         const struct mail *taken = mail;
         mail = mail->next;
-        session_set_mail(&set, taken);
+        if (taken->kind == MAIL_JOB_DONE || taken->kind == MAIL_STORE_CLOSED) {
+            namespace_set_mail(&namespaces, taken);
+        } else {
+            session_set_mail(&set, taken);
+        }
     }
 }
 
@@ -55,24 +62,31 @@ void stage_begin(void)
         .fsync = FSYNC_EACH,
     };
     snprintf(config.run_dir, sizeof config.run_dir, "%s/run", scratch);
+    snprintf(config.data_dir, sizeof config.data_dir, "%s/data", scratch);
+    fake_script = (struct fake_script){0};
     cr_assert_eq(pipe2(log_pipe, O_CLOEXEC | O_NONBLOCK), 0);
     log_init(&broker_log, log_pipe[1], false);
     broker_log.window_ns = 0; /* nothing is suppressed */
     before = process_count(getpid());
     cr_assert_eq(run_dir_open(&run_dir, &config, &fault), 0, "%s", fault.text);
-    cr_assert_eq(run_dir_make_regions(&run_dir, &config, &broker_log, &fault), 0, "%s", fault.text);
     cr_assert_eq(control_loop_init(&loop), 0);
     cr_assert_eq(mailbox_init(&mailbox), 0);
     mailbox_source.added = false;
     cr_assert_eq(control_loop_add(&loop, &mailbox_source, mailbox_fd(&mailbox)), 0);
     fake_engine_init(&engine, &mailbox);
-    cr_assert_eq(session_set_init(&set, &loop, &engine.mailbox, NULL, &run_dir, &broker_log), 0);
+    namespace_set_init(&namespaces, &config, &run_dir, &mailbox, &broker_log);
+    session_set_init(&set, &loop, &namespaces, &broker_log);
+    namespace_set_add_engine(&namespaces, &engine.mailbox);
+    cr_assert_eq(namespace_set_start(&namespaces, &fault), 0, "%s", fault.text);
+    cr_assert_eq(namespace_set_find(&namespaces, "default", 7, &space, &fault), NAMESPACE_READY);
+    (void)log_take();
     stage_now_ns = 1;
 }
 
 void stage_end(void)
 {
     session_set_deinit(&set);
+    ensure(namespace_set_deinit(&namespaces) == 0);
     fake_engine_deinit(&engine);
     mailbox_deinit(&mailbox);
     control_loop_deinit(&loop);
@@ -109,9 +123,19 @@ void pump_control(void)
     }
 }
 
+void pump_jobs(void)
+{
+    pump();
+    while (namespaces.jobs > 0) {
+        struct pollfd news = {.fd = mailbox_fd(&mailbox), .events = POLLIN};
+        cr_assert_eq(poll(&news, 1, 20000), 1);
+        pump();
+    }
+}
+
 const struct directory_shm *directory(void)
 {
-    return run_dir.directory.base;
+    return space->regions.directory.base;
 }
 
 /* A client's end of a new connection. */
@@ -215,7 +239,7 @@ unsigned records_in_use(void)
 {
     unsigned count = 0;
     for (uint32_t i = 0; i < LANES_MAX; i++) {
-        count += atom_load_relaxed(&ledger_lane(run_dir.ledger.base, i)->lane_id) != 0;
+        count += atom_load_relaxed(&ledger_lane(space->regions.ledger.base, i)->lane_id) != 0;
     }
     return count;
 }
@@ -223,6 +247,7 @@ unsigned records_in_use(void)
 bool pins_exist(uint64_t session_id)
 {
     char path[CONFIG_PATH_BYTES + 64];
-    snprintf(path, sizeof path, "%s/pins-%llx", config.run_dir, (unsigned long long)session_id);
+    snprintf(path, sizeof path, "%s/default/pins-%llx", config.run_dir,
+             (unsigned long long)session_id);
     return access(path, F_OK) == 0;
 }

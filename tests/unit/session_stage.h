@@ -19,6 +19,8 @@ enum { LANES_MAX = 4 };
 
 extern struct config config;
 extern struct run_dir run_dir;
+extern struct namespace_set namespaces;
+extern struct namespace *space; /* `default` */
 extern struct control_loop loop;
 extern struct mailbox mailbox; /* from the engine */
 extern struct fake_engine engine;
@@ -34,6 +36,9 @@ const char *log_take(void);
 /* The control thread and the engine do all they can; the control thread alone does. */
 void pump(void);
 void pump_control(void);
+
+/* As pump(), until no job of a namespace runs. */
+void pump_jobs(void);
 
 const struct directory_shm *directory(void);
 

@@ -214,7 +214,7 @@ Test(broker, what_a_killed_one_left_is_taken_over)
     cr_assert(WIFSIGNALED(status));
     cr_assert_eq(access(config.socket_path, F_OK), 0);
     char path[CONFIG_PATH_BYTES + 32];
-    snprintf(path, sizeof path, "%s/pins-1", config.run_dir);
+    snprintf(path, sizeof path, "%s/default/pins-1", config.run_dir);
     scratch_write(path, "old", 3);
     start();
     cr_expect_neq(access(path, F_OK), 0);

@@ -64,12 +64,13 @@ Test(session, hello_is_welcomed_with_regions_that_cannot_be_written)
     cr_expect_eq(engine.client->session_id, answer.welcome.session_id);
     cr_expect_eq(engine.client->pid, getpid());
     cr_expect_eq(engine.client->uid, geteuid());
-    counters_publish(&set.counters);
-    struct counter_shm *sessions = directory_counter(run_dir.directory.base, COUNTER_SESSIONS);
+    session_set_publish(&set);
+    struct counter_shm *sessions =
+        directory_counter(space->regions.directory.base, COUNTER_SESSIONS);
     cr_expect_eq(atom_load_relaxed(&sessions->value), 1);
     close(client);
     pump();
-    counters_publish(&set.counters);
+    session_set_publish(&set);
     cr_expect_eq(atom_load_relaxed(&sessions->value), 0);
     cr_expect_eq(set.count, 0);
 }
@@ -110,7 +111,7 @@ Test(session, hello_of_another_version_is_told_both)
     cr_expect_eq(engine.taken[MAIL_CLIENT_ATTACH], 0);
 }
 
-Test(session, hello_for_another_namespace_is_refused)
+Test(session, hello_with_a_key_that_cannot_be_is_refused)
 {
     static const struct {
         const char *key;
@@ -118,13 +119,10 @@ Test(session, hello_for_another_namespace_is_refused)
         int error;
         const char *part;
     } cases[] = {
-        {"other", 5, -ENOENT, "asked for other"},
-        {"defaul", 6, -ENOENT, "defaul"},
-        {"default\n", 8, -ENOENT, "\\x0a"},
-        {"default", 8, -ENOENT, "\\x00"},
+        {"default", 8, -EINVAL, "zero byte"},
         {"", NAMESPACE_KEY_BYTES_MAX + 1, -EINVAL, "1025 bytes"},
         {"", UINT32_MAX, -EINVAL, "expected at most 1024"},
-        {"", NAMESPACE_KEY_BYTES_MAX, -ENOENT, "\\x00"},
+        {"", NAMESPACE_KEY_BYTES_MAX, -EINVAL, "zero byte"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         union control_message hello = hello_make(cases[i].key);
@@ -136,6 +134,71 @@ Test(session, hello_for_another_namespace_is_refused)
         cr_expect(has_ended(client));
         close(client);
     }
+}
+
+Test(session, hello_for_a_new_namespace_waits_until_it_is_open)
+{
+    int fds[2][2];
+    int clients[2];
+    uint64_t epochs[2];
+    const union control_message hello = hello_make("orders/eu");
+    for (int i = 0; i < 2; i++) {
+        clients[i] = client_connect();
+        say(clients[i], &hello);
+    }
+    while (control_loop_step(&loop, 0) == 1) {
+    }
+    cr_expect_eq(namespaces.jobs, 1);
+    cr_expect_eq(set.greeting_count, 0);
+    /* However long it takes: nobody waits for a HELLO any more. */
+    cr_expect_eq(session_set_expire(&set, UINT64_MAX - 1), UINT64_MAX);
+    pump_jobs();
+    for (int i = 0; i < 2; i++) {
+        epochs[i] = answer_take(clients[i], CONTROL_WELCOME, 41, fds[i], 2).welcome.epoch;
+        fds_close(fds[i], 2);
+    }
+    cr_expect_eq(epochs[0], epochs[1]);
+    cr_expect_neq(epochs[0], directory()->header.epoch);
+    cr_expect_eq(engine.taken[MAIL_STORE_ATTACH], 2);
+    cr_expect_eq(engine.taken[MAIL_CLIENT_ATTACH], 2);
+    cr_expect_neq(engine.client->store, space->store);
+    const int other = client_open();
+    cr_expect_eq(engine.client->store, space->store);
+    close(other);
+    close(clients[0]);
+    close(clients[1]);
+    pump();
+    cr_expect_eq(set.count, 0);
+}
+
+Test(session, hello_for_a_namespace_that_cannot_be_opened_is_told_and_may_come_again)
+{
+    fake_script.open_error = -EIO;
+    for (int i = 0; i < 3; i++) {
+        const int client = client_connect();
+        const union control_message hello = hello_make("bad");
+        say(client, &hello);
+        const int impatient = client_connect();
+        say(impatient, &hello);
+        while (control_loop_step(&loop, 0) == 1) {
+        }
+        close(impatient);
+        pump_jobs();
+        if (i < 2) {
+            error_take(client, 41, -EIO, "does not open");
+            cr_expect(has_ended(client));
+        } else {
+            int fds[2];
+            answer_take(client, CONTROL_WELCOME, 41, fds, 2);
+            fds_close(fds, 2);
+        }
+        close(client);
+        const int other = client_open(); /* `default` goes on */
+        close(other);
+        pump();
+        fake_script.open_error = i == 0 ? -EIO : 0;
+    }
+    cr_expect_not_null(strstr(log_take(), "namespace.refused namespace=bad"));
 }
 
 /* Lanes. */
@@ -381,7 +444,7 @@ Test(session, what_the_engine_has_stays_until_it_lets_go)
     say(client, &close_first);
     close(client);
     pump_control();
-    cr_expect_eq(set.open_count, 0);
+    cr_expect_eq(space->sessions_open, 0);
     cr_expect_eq(set.count, 1);
     cr_expect_eq(records_in_use(), 2);
     cr_expect_eq(wake_drain(first.socket), 0); /* both lanes still work for the engine */
@@ -474,7 +537,7 @@ Test(session, pins_that_nobody_waits_for_any_more_are_freed)
     say(client, &pins);
     close(client);
     pump_control(); /* the request and the end, before the engine looks */
-    cr_expect_eq(set.open_count, 0);
+    cr_expect_eq(space->sessions_open, 0);
     cr_expect_eq(set.count, 1);
     pump();
     cr_expect_eq(set.count, 0);

@@ -202,7 +202,7 @@ Test(session_hostile, client_that_takes_no_answers_is_let_go)
     const int client = client_open();
     const union control_message open = lane_message(CONTROL_LANE_OPEN, 52, 1);
     int sent = 0;
-    while (set.open_count == 1) {
+    while (space->sessions_open == 1) {
         cr_assert_lt(sent, 100000, "the broker keeps on answering");
         sent += control_send(client, &open, NULL, 0) == 0;
         pump();
@@ -228,8 +228,9 @@ Test(session_hostile, hostile_client_loses_its_session_and_the_log_says_why)
     cr_expect_eq(wake_drain(lane.socket), -EPIPE);
     cr_expect_not_null(strstr(log_take(), "sq_tail moved back by 16"));
     cr_expect_eq(set.count, 1);
-    counters_publish(&set.counters);
-    struct counter_shm *count = directory_counter(run_dir.directory.base, COUNTER_SESSIONS_HOSTILE);
+    session_set_publish(&set);
+    struct counter_shm *count =
+        directory_counter(space->regions.directory.base, COUNTER_SESSIONS_HOSTILE);
     cr_expect_eq(atom_load_relaxed(&count->value), 1);
     client_lane_drop(&lane);
     close(client);
