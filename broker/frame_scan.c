@@ -79,11 +79,15 @@ static bool header_plausible(const struct frame_header *header, uint64_t room)
         return false;
     }
     if (is_batch_marker(header)) {
-        return header->size == 0 && !(header->flags & (FRAME_FIRST | FRAME_LAST));
+        return header->size == 0 && !(header->flags & (FRAME_FIRST | FRAME_LAST | FRAME_STREAM));
     }
     if (is_filler(header)) {
         return header->size == room - FRAME_HEADER_BYTES &&
                !(header->flags & (FRAME_FIRST | FRAME_LAST));
+    }
+    if (header->flags & FRAME_STREAM &&
+        (header->flags & FRAME_BATCH_END || !(header->flags & FRAME_BATCH))) {
+        return false;
     }
     return !(header->flags & FRAME_BATCH_END) ||
            (header->flags & (FRAME_BATCH | FRAME_LAST)) == (FRAME_BATCH | FRAME_LAST);
@@ -128,6 +132,10 @@ static bool fits_unit(const struct frame_scan *scan, const struct frame_view *vi
     }
     if (is_filler(&view->header)) {
         return true;
+    }
+    if (scan->in_batch && !is_batch_marker(&view->header) &&
+        ((view->header.flags & FRAME_STREAM) != 0) != scan->in_stream) {
+        return false;
     }
     if (is_batch_marker(&view->header)) {
         return scan->joining || (scan->in_batch && !scan->in_entry);
@@ -186,6 +194,7 @@ static void scan_advance(struct frame_scan *scan, const struct frame_view *view)
     }
     scan->in_entry = !last;
     scan->in_batch = header->flags & FRAME_BATCH && !(header->flags & FRAME_BATCH_END);
+    scan->in_stream = header->flags & FRAME_STREAM;
     scan->seq += last ? 1 : 0;
     scan_whole(scan);
 }

@@ -63,6 +63,7 @@ struct frame_scan {
     bool joining;  /* the frames before are not known: any state will do */
     bool in_entry; /* fragments are missing */
     bool in_batch;
+    bool in_stream;      /* the batch is a stream */
     uint64_t entry_left; /* bytes of the entry's stream; ENTRY_LEFT_UNKNOWN after joining */
 };
 

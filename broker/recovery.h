@@ -8,7 +8,7 @@
  * Trust:      the directory's files are this store's (store_dir.h, segment.h); every byte in them may
  *             be torn or rotten. Torn: what follows the gap, if anything, was in flight together with
  *             it. Corrupt: a gap below a durable position; one behind which a frame lies that an older
- *             sync than the last covered; a frame that such a sync covered, by its header, and that
+ *             sync than the last covered (of a stream its BATCH_END says so for all of it); a frame that such a sync covered, by its header, and that
  *             does not match its checksum. That is refused with -EBADMSG, file and offset.
  * Not here:   writing the verdict. The caller, before it serves anything, writes the superblock, uses
  *             what was superblock.salt_reserved as its salt, and appends a VERDICT for each topic
@@ -38,9 +38,11 @@ struct recovered_chunk {
     bool base_exact; /* read from its header */
 };
 
-/* Intact frames behind a gap; `sync` is the oldest of their sync numbers. */
+/* Intact frames behind a gap; `sync` is the oldest of their sync numbers. Those of streams have none:
+ * that of the BATCH_END says which sync covered them, so they are evidence of nothing. */
 struct gap_evidence {
     bool any;
+    bool stream; /* there are some of streams */
     uint16_t sync;
 };
 
@@ -50,6 +52,7 @@ struct recovered_gap {
     struct gap_evidence behind;
     bool claimed;               /* it looks like the header of the frame expected ... */
     bool claim_whole;           /* ... and lies in one sector, so it is no mixture of old and new */
+    bool claim_stream;          /* ... and of a stream: it was not said to be durable */
     uint16_t claim_sync;        /* the number in it */
     struct gap_evidence hidden; /* within the payload that it claims */
 };

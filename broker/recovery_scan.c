@@ -119,9 +119,18 @@ static int chunk_read(struct recovery_scan *scan, struct recovered_topic *topic,
     return *fits && is_system(topic) ? successor_put(scan, topic, &chunk) : 0;
 }
 
+/* Frames of a stream are written before anybody knows which sync will cover them. */
+static bool sync_is_known(const struct frame_view *view)
+{
+    return !(view->header.flags & FRAME_STREAM);
+}
+
 static void note_frame(struct recovery_scan *scan, const struct frame_view *view)
 {
     struct recovery *recovery = scan->recovery;
+    if (!sync_is_known(view)) {
+        return;
+    }
     /* Frames that a scan meets are fewer than 2^15 syncs apart: MARK records see to that. */
     if (!recovery->synced || (int16_t)(view->header.sync - recovery->last_sync) > 0) {
         recovery->last_sync = view->header.sync;
@@ -266,10 +275,12 @@ static int walk_chunk(struct recovery_scan *scan, struct recovered_topic *topic,
 static uint64_t note_evidence(struct gap_evidence *evidence, const struct frame_view *view)
 {
     const uint16_t sync = view->header.sync;
-    if (!evidence->any || (int16_t)(sync - evidence->sync) < 0) {
+    if (!sync_is_known(view)) {
+        evidence->stream = true;
+    } else if (!evidence->any || (int16_t)(sync - evidence->sync) < 0) {
         evidence->sync = sync;
     }
-    evidence->any = true;
+    evidence->any |= sync_is_known(view);
     return view->position + frame_bytes(view->header.flags & FRAME_PAD ? 0 : view->header.size);
 }
 
@@ -299,6 +310,7 @@ static void note_claim(struct recovered_gap *gap, const struct frame_scan *frame
     gap->claimed = true;
     gap->claim_whole = in_sector <= SECTOR_BYTES - FRAME_HEADER_BYTES;
     gap->claim_sync = view.header.sync;
+    gap->claim_stream = !sync_is_known(&view);
     const uint64_t upto = frame_scan_gap_end(frames);
     uint64_t from = frames->position + FRAME_ALIGNMENT;
     while (frame_scan_search(frames, from, upto, &view)) {
@@ -352,7 +364,7 @@ static struct record_place tail_settle(const struct recovery_scan *scan,
 static void tail_found(struct recovered_topic *topic, struct record_place tail, uint64_t walked)
 {
     topic->tail = tail;
-    topic->changed |= topic->gap.behind.any || topic->gap.claimed ||
+    topic->changed |= topic->gap.behind.any || topic->gap.behind.stream || topic->gap.claimed ||
                       tail.position != topic->durable.position || walked != tail.position;
     if (tail.seq == topic->first.seq && !is_system(topic)) {
         topic->first = tail; /* there are no entries */
@@ -401,7 +413,8 @@ static int judge(struct recovery_scan *scan, const struct recovered_topic *topic
 {
     const uint16_t last_sync = scan->recovery->last_sync;
     const struct recovered_gap *gap = &topic->gap;
-    const bool claim_old = gap->claimed && (int16_t)(gap->claim_sync - last_sync) < 0;
+    const bool claim_old =
+        gap->claimed && !gap->claim_stream && (int16_t)(gap->claim_sync - last_sync) < 0;
     if (gap->behind.any && gap->behind.sync != last_sync) {
         return recovery_refuse(scan, topic, gap->position, "entries that were durable follow it");
     }

@@ -17,11 +17,14 @@ enum frame_flag {
     FRAME_FIRST = 1,     /* the first fragment of an entry, or all of it */
     FRAME_LAST = 2,      /* the last fragment of an entry, or all of it */
     FRAME_BATCH = 4,     /* belongs to a batch */
-    FRAME_BATCH_END = 8, /* the last frame of its batch */
+    FRAME_BATCH_END = 8, /* the last frame of its batch; of a stream a PAD without payload */
     FRAME_PAD = 16,      /* fills a chunk; carries the next seq without consuming it */
     FRAME_HEADERS = 32,  /* reserved */
     FRAME_DAMAGED = 64,  /* in the arena only: entries from seq on that cannot be read */
-    FRAME_FLAGS_KNOWN = FRAME_FIRST | FRAME_LAST | FRAME_BATCH | FRAME_BATCH_END | FRAME_PAD,
+    FRAME_STREAM = 128,  /* of a stream: it was written before anybody knew which sync covers it, so
+                          * its sync number says nothing; that of the BATCH_END does */
+    FRAME_FLAGS_KNOWN =
+        FRAME_FIRST | FRAME_LAST | FRAME_BATCH | FRAME_BATCH_END | FRAME_PAD | FRAME_STREAM,
 };
 
 struct frame_header {

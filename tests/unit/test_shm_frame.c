@@ -73,8 +73,8 @@ Test(shm_frame, settles_where_a_header_fits)
 
 Test(shm_frame, flags_are_distinct)
 {
-    const unsigned flags[] = {FRAME_FIRST,     FRAME_LAST, FRAME_BATCH,
-                              FRAME_BATCH_END, FRAME_PAD,  FRAME_HEADERS};
+    const unsigned flags[] = {FRAME_FIRST, FRAME_LAST,    FRAME_BATCH, FRAME_BATCH_END,
+                              FRAME_PAD,   FRAME_HEADERS, FRAME_STREAM};
     unsigned seen = 0;
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
         cr_assert_eq(seen & flags[i], 0);
