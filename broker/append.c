@@ -7,6 +7,7 @@
 
 #include "broker/pending.h"
 #include "broker/refusal.h"
+#include "broker/stream.h"
 #include "broker/unit.h"
 #include "shm/crash_point.h"
 
@@ -110,8 +111,7 @@ static enum submit_outcome refuse(struct store *store, struct lane *lane,
     return SUBMIT_TAKEN;
 }
 
-/* May the topic take this submission? 0, STORE_WAIT or -errno. */
-static int topic_ready(struct store *store, struct topic *topic,
+int append_topic_ready(struct store *store, struct topic *topic,
                        const struct submission *submission)
 {
     if (store->fenced != 0) {
@@ -119,6 +119,9 @@ static int topic_ready(struct store *store, struct topic *topic,
     }
     if (topic == NULL || topic->state == TOPIC_DELETED) {
         return -ESTALE;
+    }
+    if (topic->stream != NULL) {
+        return STORE_HELD;
     }
     if ((submission->flags & SUBMIT_AT) != 0 && topic->next_seq != submission->arg) {
         return -EILSEQ;
@@ -247,6 +250,22 @@ static enum submit_outcome append_batch(struct store *store, struct lane *lane, 
     return SUBMIT_TAKEN;
 }
 
+/* Entries that the arena cannot hold at once are placed a part at a time. */
+static int stream_begin(struct store *store, struct lane *lane, struct topic *topic,
+                        const struct submission *submission)
+{
+    const bool items = submission->kind == SUBMIT_BATCH;
+    struct stream_plan plan = {.items = items, .entries = 1, .bytes = submission->bytes};
+    if (items) {
+        plan.entries = submission->arg;
+        plan.bytes = 0;
+        for (uint64_t i = 0; i < submission->arg; i++) {
+            plan.bytes += store->sizes[i];
+        }
+    }
+    return stream_begin_whole(store, lane, topic, submission, &plan);
+}
+
 enum submit_outcome append_take(struct store *store, struct lane *lane, uint64_t tail,
                                 const struct submission *submission)
 {
@@ -260,20 +279,28 @@ enum submit_outcome append_take(struct store *store, struct lane *lane, uint64_t
         outcome = -EAGAIN;
     }
     if (outcome == 0) {
-        outcome = topic_ready(store, topic, submission);
+        outcome = append_topic_ready(store, topic, submission);
     }
+    bool stream = false;
     if (outcome == STORE_READY) {
         outcome = batch ? unit_prepare(store, topic, store->sizes, submission->arg)
                         : unit_prepare(store, topic, &size, 1);
+        stream = outcome == -EMSGSIZE;
     }
-    if (outcome == STORE_WAIT && no_wait) {
+    if (stream) {
+        outcome = stream_begin(store, lane, topic, submission);
+    }
+    if (outcome > 0 && no_wait) {
         outcome = refusal_begin(lane, submission) == 0 ? -EAGAIN : -ENOMEM;
     }
-    if (outcome == STORE_WAIT) {
-        return SUBMIT_BLOCKED;
+    if (outcome > 0) {
+        return outcome == STORE_HELD ? SUBMIT_WAITING : SUBMIT_BLOCKED;
     }
     if (outcome < 0) {
         return refuse(store, lane, submission, outcome);
+    }
+    if (stream) {
+        return stream_go_on(lane);
     }
     return batch ? append_batch(store, lane, topic, submission)
                  : append_run(store, lane, topic, tail, submission);

@@ -16,4 +16,9 @@
 enum submit_outcome append_take(struct store *store, struct lane *lane, uint64_t tail,
                                 const struct submission *submission);
 
+/* May the submission append to the topic, which comes into being where it does not exist? STORE_READY,
+ * STORE_WAIT, STORE_HELD or -errno. */
+int append_topic_ready(struct store *store, struct topic *topic,
+                       const struct submission *submission);
+
 #endif

@@ -37,6 +37,7 @@ enum {
 #define CONFIG_FSYNC_INTERVAL_MS_MAX UINT64_C(3600000) /* one hour */
 #define CONFIG_PIN_TIMEOUT_MS_MIN UINT64_C(10)
 #define CONFIG_PIN_TIMEOUT_MS_MAX UINT64_C(3600000)     /* one hour */
+#define CONFIG_STREAM_TIMEOUT_MS_MAX UINT64_C(86400000) /* one day */
 #define CONFIG_PERSIST_EVERY_MAX ((uint64_t)UINT32_MAX) /* the width of the API's member */
 
 enum fsync_schedule { FSYNC_EACH, FSYNC_INTERVAL, FSYNC_NONE };
@@ -54,6 +55,7 @@ struct config {
 
     enum fsync_schedule fsync;
     uint64_t fsync_interval_ns;        /* of FSYNC_INTERVAL; at least 1 ms */
+    uint64_t stream_timeout_ns;        /* without progress a stream is given up; at least 1 ms */
     enum read_consistency consistency; /* of read_next and batch_read, unless the client says */
     uint64_t persist_every;            /* of READ_AT_LEAST_ONCE; at least 1 */
     struct retention_policy retention; /* of topics that have none of their own */

@@ -8,6 +8,7 @@
 #include "broker/pending.h"
 #include "broker/pin_watch.h"
 #include "broker/retention.h"
+#include "broker/stream.h"
 #include "broker/tail_wait.h"
 #include "shm/wake.h"
 
@@ -143,7 +144,9 @@ static uint64_t store_next_ns(const struct engine_store *served)
 {
     const uint64_t flush = flush_next_ns(&served->store);
     const uint64_t look = pin_watch_next_ns(&served->store);
-    const uint64_t next = flush < look ? flush : look;
+    const uint64_t stream = stream_next_ns(&served->store);
+    uint64_t next = flush < look ? flush : look;
+    next = stream < next ? stream : next;
     return next < served->tick_ns ? next : served->tick_ns;
 }
 
@@ -151,9 +154,9 @@ static uint64_t store_next_ns(const struct engine_store *served)
 static bool store_is_quiet(const struct engine_store *served)
 {
     const struct store *store = &served->store;
-    return list_empty(&served->lanes.active) && !store->freed && list_empty(&store->moved) &&
-           list_empty(&store->publish) && fetch_idle(store) && flush_idle(&store->flush) &&
-           !store->flush.wanted && list_empty(&store->flush.full) &&
+    return list_empty(&served->lanes.active) && !store->freed && !store->stream_ended &&
+           list_empty(&store->moved) && list_empty(&store->publish) && fetch_idle(store) &&
+           flush_idle(&store->flush) && !store->flush.wanted && list_empty(&store->flush.full) &&
            !marks_running(&store->marks) && !snapshot_goes_on(store) &&
            (list_empty(&store->flush.dirty) || served->config.fsync != FSYNC_EACH) &&
            store_next_ns(served) > store->now_ns && served->stage == STORE_SERVING;
@@ -167,6 +170,9 @@ static bool store_take(struct engine_store *served)
     if (freed) {
         resources_retry(served);
     }
+    if (store->stream_ended) {
+        lane_set_stream_ended(&served->lanes);
+    }
     const bool taken = lane_set_take(&served->lanes);
     if (freed) {
         /* Behind the lanes, whose tails were loaded for them: or each would evict the other's. */
@@ -175,6 +181,7 @@ static bool store_take(struct engine_store *served)
     const bool verified = fetch_verify(store);
     const bool marked = marks_step(store);
     const bool listed = snapshot_step(store);
+    stream_tick(store);
     flush_tick(store);
     return taken || freed || verified || marked || listed;
 }
@@ -224,7 +231,8 @@ static bool stores_park(struct engine *engine)
         struct engine_store *served = list_entry(node, struct engine_store, stores);
         lane_set_park(&served->lanes, 0);
         counters_update(served);
-        asleep = asleep && list_empty(&served->lanes.active) && !served->store.freed;
+        asleep = asleep && list_empty(&served->lanes.active) && !served->store.freed &&
+                 !served->store.stream_ended;
     }
     return asleep;
 }

@@ -1,5 +1,6 @@
 /* Engine: the steps of a store's stop; see engine_state.h. */
 #include "broker/engine_state.h"
+#include "broker/stream.h"
 
 /* A stop does not wait longer for what cannot be taken (an arena that readers hold). */
 #define STOP_DRAIN_NS UINT64_C(10000000000)
@@ -15,11 +16,13 @@ void engine_store_stop(struct engine_store *store)
     lane_set_stop(&store->lanes);
 }
 
-/* Everything that was published before the stop is in the log, or cannot be taken. */
-static bool drained(const struct engine_store *store)
+/* Everything that was published before the stop is in the log, or cannot be taken; streams that had not
+ * been committed by then are no more. */
+static bool drained(struct engine_store *store)
 {
-    return lane_set_stopped(&store->lanes) || store->store.now_ns >= store->stop_deadline_ns ||
-           store->store.fenced != 0;
+    const bool ended = stream_stop(&store->store);
+    return (ended && lane_set_stopped(&store->lanes)) ||
+           store->store.now_ns >= store->stop_deadline_ns || store->store.fenced != 0;
 }
 
 static bool synced(const struct engine_store *store)

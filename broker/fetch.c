@@ -295,6 +295,14 @@ void fetch_retry(struct store *store)
     }
 }
 
+/* What an open stream has placed behind the tail is nobody's yet: the tail's chunk instead. */
+static struct chunk *chunk_visible(const struct store *store, const struct topic *topic,
+                                   struct chunk *chunk)
+{
+    const uint64_t last = chunk_number(topic->tail_position, store->chunk_bytes);
+    return chunk != NULL && chunk->number > last ? topic_chunk(topic, last) : chunk;
+}
+
 void fetch_submit(struct pending *pending)
 {
     struct store *store = pending->store;
@@ -309,6 +317,12 @@ void fetch_submit(struct pending *pending)
         chunk = topic_locate_seq(topic, before);
     } else {
         chunk = topic_locate_time(topic, submission->arg);
+    }
+    if ((submission->flags & SUBMIT_BY_CHUNK) == 0) {
+        chunk = chunk_visible(store, topic, chunk);
+    } else if (chunk != NULL &&
+               chunk_start(chunk->number, store->chunk_bytes) > topic->tail_position) {
+        chunk = NULL;
     }
     if (chunk == NULL || !chunk->started) {
         const bool trimmed =

@@ -126,7 +126,7 @@ void flush_settle_chunk(struct store *store, struct chunk *chunk)
     bool clean = true;
     if (chunk->topic != NULL && chunk->state == CHUNK_RESIDENT) {
         const uint64_t end = chunk_end(store, chunk);
-        const uint64_t tail = chunk->topic->tail_position;
+        const uint64_t tail = topic_log_end(chunk->topic);
         clean = !chunk->started || chunk->written >= (tail < end ? tail : end);
         /* What wants room often has to record something before it gets it, and would throw the
          * system topic's tail out for itself again and again. */
@@ -345,6 +345,9 @@ static uint32_t topic_ranges(struct store *store, struct topic *topic, bool dsyn
     for (; number < topic->first_chunk + topic->chunk_count; number++) {
         struct chunk *chunk = topic_chunk(topic, number);
         struct range range;
+        if (chunk_start(number, store->chunk_bytes) >= topic->captured_position) {
+            break; /* an open stream's */
+        }
         if (range_of(store, chunk, topic->captured_position, &range)) {
             list_remove(&chunk->full);
             each(store, &range, dsync);

@@ -27,7 +27,10 @@ enum lane_state {
     LANE_ACTIVE = 1,  /* polled */
     LANE_BLOCKED = 2, /* its next submission waits until store.freed */
     LANE_CLOSED = 3,  /* detached or being so */
+    LANE_WAITING = 4, /* its next submission waits until store.stream_ended */
 };
+
+struct stream;
 
 struct client {
     /* Control thread, before MAIL_CLIENT_ATTACH. */
@@ -87,6 +90,8 @@ struct lane {
     uint64_t last_sync;           /* the sync that covers its last unit */
     struct pending *durable_wait; /* at most one */
     struct list refusals;         /* see refusal.h */
+    struct stream *stream;        /* that it has open, or NULL */
+    bool stream_skip;             /* what follows of a stream that has failed is passed over */
     struct list fetched;          /* chunks held until their completions are reaped */
     struct list_node dirty;       /* in engine.publish_list: something to publish or wake */
     bool publish_due;

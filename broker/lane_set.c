@@ -6,6 +6,7 @@
 #include "broker/fetch.h"
 #include "broker/pending.h"
 #include "broker/refusal.h"
+#include "broker/stream.h"
 #include "broker/submit.h"
 #include "broker/topic_admin.h"
 #include "shm/ensure.h"
@@ -21,6 +22,7 @@ void lane_set_init(struct lane_set *set, struct store *store, struct io *io)
     list_init(&set->active);
     list_init(&set->parked);
     list_init(&set->blocked);
+    list_init(&set->waiting);
     list_init(&set->closed);
     list_init(&set->clients);
 }
@@ -34,6 +36,8 @@ static struct list *list_of(struct lane_set *set, enum lane_state state)
         return &set->active;
     case LANE_BLOCKED:
         return &set->blocked;
+    case LANE_WAITING:
+        return &set->waiting;
     case LANE_CLOSED:
         break;
     }
@@ -107,6 +111,7 @@ void lane_set_attach(struct lane_set *set, struct lane *lane)
 /* Nothing of the store refers to the lane any more. */
 static void lane_forget(struct lane_set *set, struct lane *lane)
 {
+    stream_lane_gone(lane);
     while (!list_empty(&lane->pending)) {
         pending_drop(list_entry(list_first(&lane->pending), struct pending, siblings));
     }
@@ -170,8 +175,12 @@ static bool lane_turn(struct lane_set *set, struct lane *lane)
     switch (outcome) {
     case SUBMIT_TAKEN:
         break;
+    case SUBMIT_AGAIN:
+        lane->idle_since_ns = 0;
+        return true;
     case SUBMIT_BLOCKED:
-        lane_enter(set, lane, LANE_BLOCKED);
+    case SUBMIT_WAITING:
+        lane_enter(set, lane, outcome == SUBMIT_BLOCKED ? LANE_BLOCKED : LANE_WAITING);
         lane_touch(set->store, lane);
         return lane->head != before;
     case SUBMIT_HOSTILE:
@@ -219,6 +228,15 @@ void lane_set_release_fetched(struct lane_set *set)
 void lane_set_unblock(struct lane_set *set)
 {
     list_each(node, &set->blocked)
+    {
+        lane_enter(set, list_entry(node, struct lane, queue), LANE_ACTIVE);
+    }
+}
+
+void lane_set_stream_ended(struct lane_set *set)
+{
+    set->store->stream_ended = false;
+    list_each(node, &set->waiting)
     {
         lane_enter(set, list_entry(node, struct lane, queue), LANE_ACTIVE);
     }
@@ -337,7 +355,7 @@ static bool lane_stopped(const struct lane *lane)
 
 bool lane_set_stopped(const struct lane_set *set)
 {
-    const struct list *lists[] = {&set->active, &set->blocked};
+    const struct list *lists[] = {&set->active, &set->blocked, &set->waiting};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         list_each(node, lists[i])
         {

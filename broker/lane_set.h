@@ -3,7 +3,7 @@
  * at the end of a pass.
  * Runs on:    the engine.
  * Invariants: a lane is in the list of its state: active lanes are polled, parked ones wake by their
- *             socket, blocked ones when store.freed is set; sq_head is published before a lane parks
+ *             socket, blocked ones when store.freed is set, waiting ones when store.stream_ended is; sq_head is published before a lane parks
  *             or blocks.
  * Ordering:   [W1] lane_set_park(), [W4] lane_set_publish(); partners in the client (shm/wake.h).
  */
@@ -23,6 +23,7 @@ struct lane_set {
     struct list active;     /* of struct lane.queue */
     struct list parked;     /* the same */
     struct list blocked;    /* the same */
+    struct list waiting;    /* the same */
     struct list closed;     /* the same: hostile ones and those whose watch is going */
     struct list clients;    /* of struct client.clients */
     struct list_node round; /* in active: what follows has not had its turn in this round */
@@ -49,6 +50,9 @@ bool lane_set_take(struct lane_set *set);
 
 /* Blocked lanes look again at what they wait for. */
 void lane_set_unblock(struct lane_set *set);
+
+/* Lanes that wait for a topic's tail look again whether it is theirs. */
+void lane_set_stream_ended(struct lane_set *set);
 
 /* Publishes what the pass has done to the clients concerned and wakes those who wait for it. */
 void lane_set_publish(struct lane_set *set);

@@ -35,6 +35,30 @@ static void stride_done(void *context, int result)
     store->freed = true;
 }
 
+/* Begins to set a stride aside, or would if it could. */
+static void stride_begin(struct store *store)
+{
+    superblock_write(&store->numbers.writer, &store->superblock, stride_done, store);
+}
+
+int numbers_take_salt(struct store *store)
+{
+    struct numbers *numbers = &store->numbers;
+    struct superblock *superblock = &store->superblock;
+    const uint32_t left = superblock->salt_reserved - numbers->salt;
+    const bool busy = superblock_writer_busy(&numbers->writer);
+    const uint32_t usable = busy ? (left > SALT_STRIDE ? left - SALT_STRIDE : 0) : left;
+    if (!busy && left < SALT_STRIDE / 2) {
+        superblock->salt_reserved += SALT_STRIDE;
+        stride_begin(store);
+    }
+    if (usable < 2) {
+        return STORE_WAIT;
+    }
+    numbers->salt++;
+    return STORE_READY;
+}
+
 int numbers_take_generation(struct store *store, uint64_t *generation)
 {
     struct numbers *numbers = &store->numbers;
@@ -45,7 +69,7 @@ int numbers_take_generation(struct store *store, uint64_t *generation)
     const uint64_t usable = busy ? (left > GENERATION_STRIDE ? left - GENERATION_STRIDE : 0) : left;
     if (!busy && left < GENERATION_STRIDE / 2) {
         superblock->generation_reserved += GENERATION_STRIDE;
-        superblock_write(&numbers->writer, superblock, stride_done, store);
+        stride_begin(store);
     }
     if (usable == 0) {
         return STORE_WAIT;

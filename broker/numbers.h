@@ -25,6 +25,9 @@ struct numbers {
 int numbers_open(struct store *store, struct fault *fault);
 void numbers_close(struct store *store);
 
+/* Moves numbers.salt on: frames that carry it from now on outlive those that do not. As below. */
+int numbers_take_salt(struct store *store);
+
 /* STORE_READY and a generation, or STORE_WAIT: a stride is being set aside. */
 int numbers_take_generation(struct store *store, uint64_t *generation);
 

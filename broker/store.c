@@ -10,6 +10,7 @@
 #include "broker/group.h"
 #include "broker/pending.h"
 #include "broker/retention.h"
+#include "broker/stream.h"
 #include "broker/system_topic.h"
 #include "broker/tail_wait.h"
 #include "shm/crash_point.h"
@@ -21,7 +22,8 @@ void store_fence(struct store *store, int error, const char *what)
         return;
     }
     store->fenced = error;
-    store->freed = true; /* whoever waits for room gets the error */
+    store->freed = true; /* whoever waits for room, or for a stream's end, gets the error */
+    store->stream_ended = true;
     list_each(node, &store->topics.all)
     {
         store_topic_moved(store, list_entry(node, struct topic, topics));
@@ -239,6 +241,13 @@ void store_forget_chunks(struct store *store, struct topic *topic, uint64_t firs
     }
 }
 
+void store_forget_end(struct store *store, struct topic *topic, uint64_t first_gone)
+{
+    while (topic->chunk_count > 0 && topic->first_chunk + topic->chunk_count > first_gone) {
+        chunk_forget(store, topic_chunk_pop(topic));
+    }
+}
+
 void store_frees_release(struct store *store, uint64_t number)
 {
     list_each(node, &store->frees)
@@ -303,6 +312,7 @@ int store_topic_delete(struct store *store, struct topic *topic)
     if (outcome != STORE_READY) {
         return outcome;
     }
+    stream_topic_gone(topic);
     const struct record record = {.kind = RECORD_TOPIC_DELETE, .topic_id = topic->id};
     system_topic_append(store, &record);
     topic_set_unname(&store->topics, topic);

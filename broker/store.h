@@ -59,6 +59,7 @@ struct store {
     uint64_t age_seen_ns;     /* as now_ns; 0: not yet */
     uint64_t age_recorded_ns; /* the newest that a record of its own has */
 
+    struct list streams; /* of struct stream.streams */
     struct list moved;   /* of struct topic.moved */
     struct list publish; /* of struct lane.dirty: news for their clients */
     struct list cursors; /* of struct cursor.undurable */
@@ -68,6 +69,7 @@ struct store {
     struct list frees;   /* of struct chunk.frees: trimmed, waiting for the sync of their record */
     bool freed;          /* something that a lane may wait for was freed in this pass */
     uint32_t loading;    /* chunks being read */
+    bool stream_ended;   /* a topic's tail, which a lane may wait for, was let go of in this pass */
     uint64_t *sizes;     /* of a batch's items: scratch */
     struct list fetched; /* of struct fetch.queue: read, to be verified */
     struct read_ahead read_ahead;
@@ -75,7 +77,11 @@ struct store {
 };
 
 /* Can it be done now? Errors are negative. */
-enum store_outcome { STORE_READY = 0, STORE_WAIT = 1 };
+enum store_outcome {
+    STORE_READY = 0,
+    STORE_WAIT = 1, /* not before `freed` */
+    STORE_HELD = 2, /* not before `stream_ended` */
+};
 
 /* Locks, recovers and opens the store of config's data directory; config, log, io and directory are
  * set. 0 or -errno with words. */
@@ -119,6 +125,9 @@ int store_chunk_revive(struct store *store, struct chunk *chunk);
 /* The topic's chunks before `first_kept` are no more; the caller has recorded that. Their slots are
  * free after the next sync, their images once nobody has them pinned. */
 void store_forget_chunks(struct store *store, struct topic *topic, uint64_t first_kept);
+
+/* The topic's chunks from `first_gone` on, behind its tail, are no more; as above. */
+void store_forget_end(struct store *store, struct topic *topic, uint64_t first_gone);
 
 /* After sync `number`: slots of chunks whose trim is durable can be used again. */
 void store_frees_release(struct store *store, uint64_t number);

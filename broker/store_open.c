@@ -11,6 +11,7 @@
 #include "broker/recovery.h"
 #include "broker/retention.h"
 #include "broker/store.h"
+#include "broker/stream.h"
 #include "broker/system_topic.h"
 #include "shm/ensure.h"
 
@@ -33,6 +34,7 @@ static void segments_changed(void *context, int result)
 static int parts_open(struct store *store, const struct mapping *arena, struct fault *fault)
 {
     const struct config *config = store->config;
+    list_init(&store->streams);
     list_init(&store->moved);
     list_init(&store->publish);
     list_init(&store->cursors);
@@ -407,6 +409,7 @@ static void forgotten_free(struct store *store)
 
 void store_close(struct store *store)
 {
+    stream_free_all(store);
     forgotten_free(store);
     snapshot_close(store);
     numbers_close(store);

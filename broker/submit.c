@@ -11,6 +11,7 @@
 #include "broker/pending.h"
 #include "broker/refusal.h"
 #include "broker/retention.h"
+#include "broker/stream.h"
 #include "broker/tail_wait.h"
 #include "broker/topic_admin.h"
 
@@ -139,7 +140,13 @@ static enum submit_outcome take_one(struct store *store, struct lane *lane, uint
     switch ((enum submission_kind)submission->kind) {
     case SUBMIT_APPEND:
     case SUBMIT_BATCH:
-        return append_take(store, lane, tail, submission);
+        return lane->stream != NULL ? submit_hostile(lane, "appended in the middle of a stream")
+                                    : append_take(store, lane, tail, submission);
+    case SUBMIT_STREAM_OPEN:
+    case SUBMIT_STREAM_DATA:
+    case SUBMIT_STREAM_COMMIT:
+    case SUBMIT_STREAM_ABORT:
+        return stream_take(store, lane, submission);
     case SUBMIT_WAIT:
         return take_wait(store, lane, submission);
     case SUBMIT_WAIT_TAIL:
@@ -193,6 +200,9 @@ enum submit_outcome submit_lane(struct store *store, struct lane *lane, uint64_t
     *tail = lane_engine_tail(&lane->map);
     if (*tail - lane->head > lane->map.sq_bytes || *tail % SUBMISSION_ALIGNMENT != 0) {
         return submit_hostile(lane, "published an SQ tail beyond its ring");
+    }
+    if (stream_is_whole(lane)) {
+        return stream_go_on(lane);
     }
     while (lane->head != *tail && lane->head - begin < bytes_max) {
         const struct submission submission = submission_copy(&lane->map, lane->head);

@@ -13,7 +13,9 @@
 
 enum submit_outcome {
     SUBMIT_TAKEN,   /* the lane's head has moved */
+    SUBMIT_AGAIN,   /* a part of it was taken: the rest in the lane's next turn */
     SUBMIT_BLOCKED, /* it stays in the lane until store.freed */
+    SUBMIT_WAITING, /* the same, until store.stream_ended */
     SUBMIT_HOSTILE, /* client->hostile says why */
 };
 

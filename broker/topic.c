@@ -53,6 +53,12 @@ struct chunk *topic_chunk_shift(struct topic *topic)
     return *topic->chunks++;
 }
 
+struct chunk *topic_chunk_pop(struct topic *topic)
+{
+    ensure(topic->chunk_count > 0);
+    return topic->chunks[--topic->chunk_count];
+}
+
 /* How many of the topic's chunks begin (key: a chunk's lower bound) at or before the value. */
 static uint32_t chunks_before(const struct topic *topic, uint64_t value,
                               uint64_t (*key)(const struct chunk *))

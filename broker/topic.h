@@ -36,6 +36,8 @@ enum chunk_rank {
     CHUNK_RANKS = 3,
 };
 
+struct stream;
+
 struct chunk {
     struct topic *topic; /* NULL: trimmed, its image is still pinned */
     uint64_t number;
@@ -99,6 +101,8 @@ struct topic {
 
     uint64_t tail_position;
     uint64_t next_seq;
+    struct stream *stream; /* alone may append, and holds the tail; or NULL */
+    uint64_t stream_end;   /* where its frames end, at or behind the tail */
     uint64_t durable_position;
     uint64_t durable_seq;
     uint64_t marked_position; /* the highest durable position in a record */
@@ -149,11 +153,18 @@ static inline bool chunk_is_kept(const struct chunk *chunk)
     return chunk->holds > 0 || chunk->keeps > 0;
 }
 
+/* Where the log ends, whether readers see it or not. */
+static inline uint64_t topic_log_end(const struct topic *topic)
+{
+    return topic->stream != NULL ? topic->stream_end : topic->tail_position;
+}
+
 /* Appends a chunk, which becomes the topic's, behind its last one. 0 or -ENOMEM. */
 int topic_chunk_push(struct topic *topic, struct chunk *chunk);
 
-/* Takes the first chunk away and returns it. */
+/* Takes the first, or the last, chunk away and returns it. */
 struct chunk *topic_chunk_shift(struct topic *topic);
+struct chunk *topic_chunk_pop(struct topic *topic);
 
 /*
  * The chunk in which to begin looking for an entry with this seq (for the first one with this time

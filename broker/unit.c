@@ -51,15 +51,15 @@ struct rehearsal {
     bool dry; /* only counts: makes no chunks */
 };
 
-/* A chunk without a first unit is there, in the arena, and stays until the unit is placed. */
-static int unused_prepare(struct store *store, struct topic *topic, uint64_t chunk_no)
+int unit_chunk_prepare(struct store *store, struct topic *topic, uint64_t chunk_no, uint64_t seq)
 {
     struct chunk *chunk = topic_chunk(topic, chunk_no);
     if (chunk == NULL) {
-        return store_chunk_add(store, topic, topic->next_seq);
+        return store_chunk_add(store, topic, seq);
     }
     if (chunk->state != CHUNK_RESIDENT) {
-        return store_chunk_revive(store, chunk);
+        return chunk->started ? fetch_begin(store, chunk, POOL_APPEND)
+                              : store_chunk_revive(store, chunk);
     }
     pool_settle(&store->pool, chunk, false);
     return STORE_READY;
@@ -69,7 +69,9 @@ static int unused_prepare(struct store *store, struct topic *topic, uint64_t chu
 static int rehearse_chunk(struct rehearsal *at, uint64_t chunk_no)
 {
     const uint64_t chunk_bytes = at->store->chunk_bytes;
-    const int outcome = at->dry ? STORE_READY : unused_prepare(at->store, at->topic, chunk_no);
+    const int outcome =
+        at->dry ? STORE_READY
+                : unit_chunk_prepare(at->store, at->topic, chunk_no, at->topic->next_seq);
     if (outcome != STORE_READY) {
         return outcome;
     }
@@ -121,8 +123,8 @@ static int tail_prepare(struct rehearsal *at)
     return STORE_READY;
 }
 
-/* Could the arena ever hold all chunks of these entries at once, with room for others, and a claim
- * those of each one? Else who waits for room would wait for ever. */
+/* Could the arena ever hold all chunks of these entries at once, with room for others? Else who waits
+ * for room would wait for ever. */
 static bool unit_is_possible(const struct rehearsal *from, const uint64_t *sizes, uint64_t count)
 {
     const uint64_t chunk_bytes = from->store->chunk_bytes;
@@ -130,11 +132,9 @@ static bool unit_is_possible(const struct rehearsal *from, const uint64_t *sizes
     struct rehearsal at = *from;
     at.dry = true;
     for (uint64_t i = 0; i < count; i++) {
-        const uint64_t before = at.chunk_no;
         (void)rehearse_entry(&at, sizes[i]);
         const uint64_t end = chunk_start(at.chunk_no + 1, chunk_bytes);
-        if (end - chunk_start(from->chunk_no, chunk_bytes) > bytes_max ||
-            at.chunk_no - before >= CLAIM_CHUNKS_MAX) {
+        if (end - chunk_start(from->chunk_no, chunk_bytes) > bytes_max) {
             return false;
         }
     }
@@ -178,6 +178,11 @@ static void unit_enter(struct unit *unit, struct chunk *chunk)
     chunk_header_seal(header);
 }
 
+static uint64_t sync_salt(const struct store *store, uint32_t salt, uint16_t flags)
+{
+    return flags | (store->flush.next_sync & UINT16_MAX) << 16 | (uint64_t)salt << 32;
+}
+
 void unit_begin(struct unit *unit, struct store *store, struct topic *topic)
 {
     const uint64_t chunk_no = chunk_number(topic->tail_position, store->chunk_bytes);
@@ -189,16 +194,21 @@ void unit_begin(struct unit *unit, struct store *store, struct topic *topic)
         .seq = topic->next_seq,
         .first_seq = topic->next_seq,
         .time_ns = store->time_ns > topic->last_time_ns ? store->time_ns : topic->last_time_ns,
-        .sync_salt = (store->flush.next_sync & UINT16_MAX) << 16 | (uint64_t)store->numbers.salt
-                                                                       << 32,
+        .sync_salt = sync_salt(store, store->numbers.salt, 0),
     };
     unit_enter(unit, topic_chunk(topic, chunk_no));
     unit->at = pool_at(&store->pool, unit->chunk, unit->position);
     unit->unsealed = unit->at;
 }
 
-/* Computes the checksums of the frames that are in place but not sealed. */
-static void frames_seal(struct unit *unit)
+void unit_turn(struct unit *unit, uint32_t salt, uint16_t flags)
+{
+    const struct store *store = unit->store;
+    unit->sync_salt = sync_salt(store, salt, flags);
+    unit->time_ns = store->time_ns > unit->time_ns ? store->time_ns : unit->time_ns;
+}
+
+void unit_seal(struct unit *unit)
 {
     while (unit->unsealed < unit->at) {
         struct frame_header *frame = (struct frame_header *)unit->unsealed;
@@ -207,9 +217,9 @@ static void frames_seal(struct unit *unit)
     }
 }
 
-static void unit_next_chunk(struct unit *unit)
+void unit_next_chunk(struct unit *unit)
 {
-    frames_seal(unit);
+    unit_seal(unit);
     const uint64_t chunk_no = unit->chunk->number + 1;
     flush_mark_full(unit->store, unit->chunk);
     unit->position = chunk_first_frame(chunk_no, unit->store->chunk_bytes);
@@ -243,7 +253,7 @@ static void frame_finish(struct unit *unit, uint64_t bytes)
     unit->position += bytes;
     unit->room -= bytes;
     if (unit->at - unit->unsealed >= UNSEALED_BYTES_MAX) {
-        frames_seal(unit);
+        unit_seal(unit);
     }
 }
 
@@ -268,6 +278,16 @@ static void place_pad(struct unit *unit, uint64_t size)
     struct frame_header *frame = frame_start(unit, size, FRAME_PAD);
     memset(frame + 1, 0, size);
     frame_finish(unit, FRAME_HEADER_BYTES + size);
+}
+
+/* Ends the current chunk: a PAD, or zeroes where there is too little room for one. */
+static void place_end(struct unit *unit, struct placement last)
+{
+    if (last.kind == PLACE_PAD) {
+        place_pad(unit, last.bytes);
+    } else {
+        memset(unit->at, 0, unit->room);
+    }
 }
 
 /* Copies [from, from + count) of the stream "total size, payload" of an entry. */
@@ -316,19 +336,75 @@ void unit_place_split(struct unit *unit, const void *payload, uint64_t size, uin
             }
             break;
         case PLACE_PAD:
-            place_pad(unit, next.bytes);
-            break;
         case PLACE_SKIP:
-            memset(unit->at, 0, unit->room);
+            place_end(unit, next);
             break;
         }
         unit_next_chunk(unit);
     }
 }
 
+enum unit_piece unit_piece_begin(struct unit *unit, struct piece *piece, uint16_t flags)
+{
+    const uint64_t chunk_bytes = chunk_size(unit->chunk->number, unit->store->chunk_bytes);
+    const struct placement next = placement_next(unit->room, piece->size, piece->left, chunk_bytes);
+    if (next.kind == PLACE_PAD || next.kind == PLACE_SKIP) {
+        place_end(unit, next);
+        return UNIT_PIECE_CHUNK;
+    }
+    const bool fragment = next.kind == PLACE_FRAGMENT;
+    const bool first = piece->left == 0;
+    piece->bytes = next.bytes;
+    piece->filled = 0;
+    if (fragment && first) {
+        piece->left = FRAGMENT_TOTAL_BYTES + piece->size;
+    }
+    piece->last = !fragment || piece->left == next.bytes;
+    flags |= (uint16_t)((first ? FRAME_FIRST : 0) | (piece->last ? FRAME_LAST : 0));
+    frame_clear_end(unit, frame_bytes(next.bytes));
+    struct frame_header *frame = frame_start(unit, next.bytes, flags);
+    if (fragment && first) {
+        memcpy(frame + 1, &piece->size, FRAGMENT_TOTAL_BYTES);
+        piece->filled = FRAGMENT_TOTAL_BYTES;
+    }
+    return UNIT_PIECE_FRAME;
+}
+
+void unit_piece_fill(const struct unit *unit, struct piece *piece, const void *bytes,
+                     uint64_t count)
+{
+    ensure(count <= piece->bytes - piece->filled);
+    memcpy(unit->at + FRAME_HEADER_BYTES + piece->filled, bytes, count);
+    piece->filled += count;
+}
+
+bool unit_piece_finish(struct unit *unit, struct piece *piece)
+{
+    ensure(piece->filled == piece->bytes);
+    frame_finish(unit, frame_bytes(piece->bytes));
+    if (!piece->last) {
+        piece->left -= piece->bytes;
+        return false;
+    }
+    *piece = (struct piece){0};
+    unit->seq++;
+    return true;
+}
+
+bool unit_place_marker(struct unit *unit)
+{
+    if (unit->room < FRAME_HEADER_BYTES) {
+        memset(unit->at, 0, unit->room);
+        return false;
+    }
+    (void)frame_start(unit, 0, FRAME_PAD | FRAME_BATCH | FRAME_BATCH_END);
+    frame_finish(unit, FRAME_HEADER_BYTES);
+    return true;
+}
+
 uint64_t unit_end(struct unit *unit)
 {
-    frames_seal(unit);
+    unit_seal(unit);
     unit->tail = frame_settle(unit->position, unit->chunk->number, unit->store->chunk_bytes);
     if (unit->tail != unit->position) {
         memset(unit->at, 0, unit->room);

@@ -10,6 +10,7 @@
 #ifndef TUSK_BROKER_UNIT_H
 #define TUSK_BROKER_UNIT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "broker/store.h"
@@ -31,8 +32,8 @@ struct unit {
 
 /*
  * Makes room for entries of these sizes behind the topic's tail.
- * STORE_READY; STORE_WAIT: store.freed says when to try again; -ENOSPC, -EMSGSIZE (more
- * chunks than half the arena, or an entry over more than CLAIM_CHUNKS_MAX) or another -errno: refused.
+ * STORE_READY; STORE_WAIT: store.freed says when to try again; -EMSGSIZE: they need more
+ * than half the arena at once, which a stream does not (stream.h); -ENOSPC or another -errno: refused.
  */
 int unit_prepare(struct store *store, struct topic *topic, const uint64_t *sizes, uint64_t count);
 
@@ -60,6 +61,45 @@ static inline void unit_place(struct unit *unit, const void *payload, uint64_t s
     }
     unit->seq++;
 }
+
+/* Entries whose bytes come a piece at a time, for units that go on over many turns (stream.h). */
+
+struct piece {
+    uint64_t size; /* of the entry */
+    uint64_t left; /* of its fragments' bytes, the open one included; 0: none was placed */
+    /* The open frame. */
+    uint64_t bytes;
+    uint64_t filled;
+    bool last; /* of its entry */
+};
+
+enum unit_piece {
+    UNIT_PIECE_FRAME, /* a frame is open: fill `bytes` of it, then finish it */
+    UNIT_PIECE_CHUNK, /* the chunk is used up: make the next one, unit_next_chunk(), begin again */
+};
+
+/* Opens the next frame of the entry. piece->size is set and all else 0 before its first one. */
+enum unit_piece unit_piece_begin(struct unit *unit, struct piece *piece, uint16_t flags);
+void unit_piece_fill(const struct unit *unit, struct piece *piece, const void *bytes,
+                     uint64_t count);
+/* Closes the open frame, which is filled. True: that was the entry, and the piece is as new. */
+bool unit_piece_finish(struct unit *unit, struct piece *piece);
+
+/* The BATCH_END of a stream; false: the chunk is used up, as above. */
+bool unit_place_marker(struct unit *unit);
+
+/* A unit goes on: its next frames carry this salt and these flags, and the number of the next sync. */
+void unit_turn(struct unit *unit, uint32_t salt, uint16_t flags);
+
+/* Computes the checksums of the frames that are in place and not sealed; unit_end() does so too. */
+void unit_seal(struct unit *unit);
+
+/* Goes to the start of the topic's next chunk, which unit_chunk_prepare() has made. */
+void unit_next_chunk(struct unit *unit);
+
+/* Makes a chunk behind the topic's end, or makes sure that it is in the arena, where it stays until
+ * the next look at what can go. `seq`: it begins with no lower one. As unit_prepare(). */
+int unit_chunk_prepare(struct store *store, struct topic *topic, uint64_t chunk_no, uint64_t seq);
 
 /* Completes the frames; returns where the topic's tail will be. */
 uint64_t unit_end(struct unit *unit);

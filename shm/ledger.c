@@ -40,9 +40,24 @@ void intent_write(struct lane_record_shm *record, const struct intent *intent)
     atom_store_relaxed(&record->intent_first_seq, intent->first_seq);
     atom_store_relaxed(&record->intent_topic_count,
                        (uint64_t)intent->topic | (uint64_t)intent->count << 32);
-    atom_store_relaxed(&record->intent_error, (uint64_t)(int64_t)intent->error);
+    atom_store_relaxed(&record->intent_error,
+                       (uint64_t)(uint32_t)intent->error | (uint64_t)intent->salt << 32);
+    atom_store_relaxed(&record->intent_kind, intent->kind);
     atom_store_release(&record->intent_valid, INTENT_VALID); /* [J1] release */
     fence_compiler();                                        /* [J2] */
+}
+
+void intent_publish_stream(struct lane_record_shm *record, const struct intent *intent)
+{
+    if (intent->kind == INTENT_STREAM) {
+        atom_store_relaxed(&record->stream_position, intent->position); /* ours alone: a ... */
+        atom_store_relaxed(&record->stream_seq, intent->first_seq); /* ... redo stores it again */
+        atom_store_relaxed(&record->stream_topic,
+                           ((uint64_t)intent->topic + 1) | (uint64_t)intent->salt << 32);
+    } else {
+        atom_store_relaxed(&record->stream_topic, 0); /* as above */
+    }
+    fence_compiler(); /* [J3] */
 }
 
 void intent_finish(struct lane_record_shm *record, uint64_t head, uint64_t cq_tail)
@@ -64,7 +79,10 @@ enum intent_state intent_read(const struct lane_record_shm *record, struct inten
     intent->first_seq = atom_load_relaxed(&record->intent_first_seq);
     intent->topic = (uint32_t)topic_count;
     intent->count = (uint32_t)(topic_count >> 32);
-    intent->error = (int32_t)(int64_t)atom_load_relaxed(&record->intent_error);
+    const uint64_t error_salt = atom_load_relaxed(&record->intent_error);
+    intent->error = (int32_t)(uint32_t)error_salt;
+    intent->salt = (uint32_t)(error_salt >> 32);
+    intent->kind = (enum intent_kind)atom_load_relaxed(&record->intent_kind);
     return (enum intent_state)state;
 }
 
@@ -74,7 +92,11 @@ void intent_redo_topic(struct lane_record_shm *record, struct directory_shm *dir
     if (intent_read(record, &intent) != INTENT_VALID) {
         return;
     }
-    if (intent.count > 0 && intent.topic < directory->header.topics_max) {
+    if (intent.kind != INTENT_UNIT) {
+        intent_publish_stream(record, &intent);
+    }
+    if (intent.kind != INTENT_STREAM && intent.count > 0 &&
+        intent.topic < directory->header.topics_max) {
         struct topic_shm *topic = directory_topic(directory, intent.topic);
         const uint64_t next_seq = intent.first_seq + intent.count;
         if (atom_load_relaxed(&topic->tail_position) < intent.position) { /* sole writer */

@@ -25,6 +25,13 @@
 
 #define LEDGER_MAGIC UINT64_C(0x52474c204b535554) /* "TUSK LGR" */
 
+/* What the position and seq of an intent are. */
+enum intent_kind {
+    INTENT_UNIT = 0,       /* the topic's, unless count is 0 */
+    INTENT_STREAM = 1,     /* the private ones of the lane's stream, which begins or goes on */
+    INTENT_STREAM_END = 2, /* as of a unit, and the lane has no stream any more */
+};
+
 enum intent_state { INTENT_NONE = 0, INTENT_VALID = 1, INTENT_APPLIED = 2 };
 
 /* One unit of one lane, made final: a redo record. */
@@ -36,9 +43,11 @@ struct intent {
     uint32_t topic; /* descriptor index */
     uint32_t count; /* entries: the topic's next seq is first_seq + count */
     int32_t error;  /* what every completion of the unit says, when not 0 */
+    enum intent_kind kind;
+    uint32_t salt; /* INTENT_STREAM: of all frames of the stream */
 };
 
-/* A lane's record: two cache lines. */
+/* A lane's record: two cache lines, and two for a stream. */
 struct lane_record_shm {
     alignas(WRITER_STRIDE) struct atom lane_id; /* 0: not in use */
     struct atom head;                           /* SQ bytes taken for good */
@@ -55,11 +64,18 @@ struct lane_record_shm {
     struct atom intent_position;
     struct atom intent_first_seq;
     struct atom intent_topic_count; /* topic | count << 32 */
-    struct atom intent_error;
-    struct atom intent_reserved;
+    struct atom intent_error;       /* as 32 bits | salt << 32 */
+    struct atom intent_kind;
+
+    /* The stream that the lane has open: what it has placed behind the topic's tail. */
+    struct atom stream_topic; /* (descriptor index + 1) | salt << 32; 0: none */
+    struct atom stream_position;
+    struct atom stream_seq;
+    struct atom stream_reserved[13];
 };
-LAYOUT_SIZE(struct lane_record_shm, 128);
+LAYOUT_SIZE(struct lane_record_shm, 256);
 LAYOUT_AT(struct lane_record_shm, intent_valid, 64);
+LAYOUT_AT(struct lane_record_shm, stream_topic, 128);
 
 struct ledger_shm {
     uint64_t magic;
@@ -90,6 +106,9 @@ static inline struct lane_record_shm *ledger_lane(struct ledger_shm *ledger, uin
  * valid. */
 void intent_write(struct lane_record_shm *record, const struct intent *intent);
 
+/* Step 3 of a unit of a stream: where it stands, or that the lane has none any more. */
+void intent_publish_stream(struct lane_record_shm *record, const struct intent *intent);
+
 /* Step 5 of a unit, after its topic is published: the lane's indices are the unit's, then the record
  * ends. */
 void intent_finish(struct lane_record_shm *record, uint64_t head, uint64_t cq_tail);
@@ -99,8 +118,8 @@ enum intent_state intent_read(const struct lane_record_shm *record, struct inten
 
 /*
  * What a restarted broker does first with every record: applies the topic's part of a valid intent,
- * once: tail = max(tail, the intent's), and marks it INTENT_APPLIED. Safe to repeat after a death
- * at any step. The lane's part stays until the lane is handed back.
+ * once: tail = max(tail, the intent's), or what the lane's stream has become, and marks it
+ * INTENT_APPLIED. Safe to repeat after a death at any step. The lane's part stays until the lane is handed back.
  */
 void intent_redo_topic(struct lane_record_shm *record, struct directory_shm *directory);
 

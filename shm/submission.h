@@ -56,6 +56,19 @@ enum submission_kind {
     /* What a topic may give up. Completion: error >= 0: enum retention_term; value = bytes_max, seq =
      * age_ns (see retention_policy.h). */
     SUBMIT_TOPIC_GET = 14,
+    /* Begins a stream: entries that are one batch, too large for one submission. Body: struct
+     * stream_open_shm; arg: the expected seq with SUBMIT_AT, else 0. Completes once, when the stream
+     * ends: seq of the first entry, or why nothing of it was appended. Until then the lane holds
+     * the topic's tail and sends only DATA, COMMIT and ABORT for it, besides what is no append. */
+    SUBMIT_STREAM_OPEN = 15,
+    /* The next bytes of the stream's body: items as in a BATCH, cut anywhere, at most UNIT_BYTES_MAX at
+     * a time. Posts no completion, nor do COMMIT and ABORT. What follows the end of a stream that
+     * failed is passed over, up to its COMMIT or ABORT. */
+    SUBMIT_STREAM_DATA = 16,
+    /* All of the body was sent: the stream becomes visible. */
+    SUBMIT_STREAM_COMMIT = 17,
+    /* The stream is given up: OPEN completes with -ECANCELED, nothing of it is ever visible. */
+    SUBMIT_STREAM_ABORT = 18,
 };
 
 /* For a TOPIC_SET: */
@@ -72,9 +85,9 @@ enum retention_term {
 
 enum submission_flag {
     SUBMIT_QUIET = 1,      /* APPEND, BATCH, RESUME, TOPIC_CLOSE, CANCEL: post no completion */
-    SUBMIT_AT = 2,         /* APPEND: only if its seq will be arg, else -EILSEQ */
-    SUBMIT_NO_WAIT = 4,    /* APPEND, BATCH: -EAGAIN rather than waiting for room */
-    SUBMIT_NO_CREATE = 8,  /* APPEND, BATCH: -ENOENT for a topic that does not exist */
+    SUBMIT_AT = 2,         /* APPEND, STREAM_OPEN: only if its seq will be arg, else -EILSEQ */
+    SUBMIT_NO_WAIT = 4,    /* APPEND, BATCH, STREAM_OPEN: -EAGAIN rather than waiting to begin */
+    SUBMIT_NO_CREATE = 8,  /* the same three: -ENOENT for a topic that does not exist */
     SUBMIT_DURABLE = 16,   /* WAIT, WAIT_TAIL, FETCH: what is durable */
     SUBMIT_PEEK = 32,      /* CLAIM: move nothing */
     SUBMIT_STRICT = 64,    /* CLAIM: complete once the cursor's move is durable */
@@ -112,6 +125,15 @@ struct batch_item_shm {
     uint64_t bytes;
 };
 LAYOUT_SIZE(struct batch_item_shm, 8);
+
+/* All of it is known before anything is written, so that limits are kept before. */
+struct stream_open_shm {
+    uint64_t entries;         /* >= 1 */
+    uint64_t bytes;           /* of all payloads */
+    uint64_t body_bytes;      /* of all items, as batch_item_bytes() counts them */
+    uint64_t entry_bytes_max; /* no entry is larger */
+};
+LAYOUT_SIZE(struct stream_open_shm, 32);
 
 struct claim_request_shm {
     uint32_t entries_max;

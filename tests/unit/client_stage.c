@@ -447,6 +447,10 @@ static void take(struct stage *stage, struct stage_lane *lane, const struct subm
     case SUBMIT_TOPIC_TRIM:
     case SUBMIT_TOPIC_SET:
     case SUBMIT_TOPIC_GET:
+    case SUBMIT_STREAM_OPEN:
+    case SUBMIT_STREAM_DATA:
+    case SUBMIT_STREAM_COMMIT:
+    case SUBMIT_STREAM_ABORT:
     case SUBMIT_NOTHING:
     default:
         complete(lane, submission, 0, -EINVAL, 0);

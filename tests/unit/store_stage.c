@@ -11,6 +11,7 @@
 #include "broker/io.h"
 #include "broker/pending.h"
 #include "broker/retention.h"
+#include "broker/stream.h"
 #include "broker/tail_wait.h"
 #include "broker/topic_admin.h"
 #include "shm/cleanup.h"
@@ -35,6 +36,7 @@ void stage_init(struct stage *stage, uint64_t seed)
                    .fsync = FSYNC_EACH,
                    .pin_timeout_ns = UINT64_C(10000000000),
                    .retention = {.consumed = true},
+                   .stream_timeout_ns = UINT64_C(10000000000),
                    .data_dir = "/data"},
         .disk = memory_disk_new(seed),
         .reaping = true,
@@ -107,6 +109,7 @@ void stage_open(struct stage *stage)
 static void lane_forget(struct stage_lane *lane)
 {
     struct store *store = &lane->stage->store;
+    stream_lane_gone(lane->lane);
     while (!list_empty(&lane->lane->pending)) {
         pending_drop(list_entry(list_first(&lane->lane->pending), struct pending, siblings));
     }
@@ -244,7 +247,7 @@ bool stage_lane_has_room(const struct stage_lane *lane, uint64_t bytes)
 {
     const uint64_t used = lane->tail - lane_room(&lane->map);
     return submission_bytes(bytes) <= lane->map.sq_bytes - used &&
-           lane->submissions - lane->reaped < CQ_SLOTS;
+           lane->submissions - lane->silent - lane->reaped < CQ_SLOTS;
 }
 
 static struct stage_answer *answer_new(struct stage_lane *lane)
@@ -264,6 +267,7 @@ uint64_t stage_submit(struct stage_lane *lane, const struct stage_request *reque
     cr_assert(stage_lane_has_room(lane, request->bytes), "the lane is full");
     const uint64_t user_data = lane->submissions;
     (void)answer_new(lane);
+    lane->silent += request->kind >= SUBMIT_STREAM_DATA && request->kind <= SUBMIT_STREAM_ABORT;
     const struct submission_shm header = {
         .bytes = request->bytes,
         .kind = request->kind,
@@ -439,8 +443,13 @@ static bool lane_take(struct stage_lane *lane)
     switch (submit_lane(store, lane->lane, 128 * 1024, &tail)) {
     case SUBMIT_TAKEN:
         break;
+    case SUBMIT_AGAIN:
+        return true;
     case SUBMIT_BLOCKED:
         lane->blocked = true;
+        break;
+    case SUBMIT_WAITING:
+        lane->waiting = true;
         break;
     case SUBMIT_HOSTILE:
         lane->hostile = true;
@@ -456,9 +465,15 @@ bool stage_take(struct stage *stage)
     if (freed) {
         retry(stage);
     }
+    if (stage->store.stream_ended) {
+        stage->store.stream_ended = false;
+        for (uint32_t i = 0; i < stage->lanes_count; i++) {
+            stage->lanes[i]->waiting = false;
+        }
+    }
     for (uint32_t i = 0; i < stage->lanes_count; i++) {
         struct stage_lane *lane = stage->lanes[i];
-        if (!lane->blocked && !lane->hostile) {
+        if (!lane->blocked && !lane->waiting && !lane->hostile) {
             done = lane_take(lane) || done;
         }
     }
@@ -500,9 +515,10 @@ bool stage_pass(struct stage *stage)
     done = marks_step(&stage->store) || done;
     done = snapshot_step(&stage->store) || done;
     done = fetch_verify(&stage->store) || done;
+    stream_tick(&stage->store);
     flush_tick(&stage->store);
     stage_look(stage);
-    return done || io_in_flight(stage->io) > 0 || stage->store.freed;
+    return done || io_in_flight(stage->io) > 0 || stage->store.freed || stage->store.stream_ended;
 }
 
 void stage_settle(struct stage *stage)

@@ -42,9 +42,11 @@ struct stage_lane {
     uint64_t tail;   /* of the SQ, written so far */
     uint64_t reaped; /* completions */
     bool blocked;
+    bool waiting; /* for a stream's end */
     bool hostile;
     struct stage_answer *answers;
     uint64_t submissions;
+    uint64_t silent; /* of them: parts of streams, which nothing answers */
     uint64_t answers_room;
 };
 

@@ -6,8 +6,7 @@
  *
  * Seen to fail with: room taken one frame too long in placement_next(); FRAGMENT_ROOM_MIN not
  * looked at; entries of exactly an eighth fragmented; BATCH_END on every fragment of the last entry;
- * a tail that is not settled; a time taken from the clock although it went back; no limit on what a
- * unit may need.
+ * a tail that is not settled; a time taken from the clock although it went back.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -240,46 +239,4 @@ Test(unit, times_never_go_back)
     stage.time_ns = 0;
     append(10);
     verify();
-}
-
-/* What could never fit is refused, and disturbs nobody; nothing of it stays. */
-Test(unit, too_large)
-{
-    stage_deinit(&stage);
-    stage_init(&stage, 7);
-    stage.config.arena_bytes = 16 * STAGE_CHUNK;
-    stage_open(&stage);
-    lane = stage_lane_open_sized(&stage, 16 << 20);
-    topic = stage_topic_open(lane, "t");
-    const uint64_t large = stage_append(lane, topic, 7 << 20, 1, 0);
-    cr_assert_eq(stage_answered(lane, large)->error, -EMSGSIZE);
-    uint32_t *sizes = calloc(60000, sizeof *sizes);
-    cr_assert_not_null(sizes);
-    const uint64_t many = stage_batch(lane, topic, sizes, 60000, 1, 0);
-    free(sizes);
-    cr_assert_eq(stage_answered(lane, many)->error, -EMSGSIZE);
-    cr_assert_leq(state()->chunk_count, 1, "chunks were made for what was refused");
-    append(100000);
-    append(10);
-    verify();
-}
-
-/* Every entry that can be appended can be claimed. */
-Test(unit, largest_can_be_claimed)
-{
-    uint32_t size = 8 << 20;
-    uint64_t ask = stage_append(stage_lane_open_sized(&stage, 16 << 20), topic, size, 0, 0);
-    (void)ask;
-    stage_settle(&stage);
-    struct stage_lane *wide = stage_lane_open_sized(&stage, 16 << 20);
-    int error = -EMSGSIZE;
-    while (error == -EMSGSIZE) {
-        size -= size / 16;
-        ask = stage_append(wide, topic, size, 0, 0);
-        error = stage_answered(wide, ask)->error;
-    }
-    cr_assert_eq(error, 0);
-    cr_assert_gt(size, STAGE_CHUNK * 8);
-    ask = stage_claim(lane, topic, 1, 1, 1, 0);
-    cr_assert_eq(stage_answered(lane, ask)->error, 1);
 }
