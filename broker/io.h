@@ -52,6 +52,7 @@ enum io_open_flag {
     IO_OPEN_CREATE = 1,    /* make the file if it is missing */
     IO_OPEN_EXCLUSIVE = 2, /* with CREATE: -EEXIST if it is not */
     IO_OPEN_DIRECT = 4,    /* past the page cache, as far as enum io_direct says */
+    IO_OPEN_READ = 8,      /* for reading only; else for both */
 };
 
 /* What io_register_buffers() answers besides 0 and errors. */

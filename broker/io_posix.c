@@ -99,7 +99,7 @@ static int open_once(const struct io_file *dir, const char *name, int flags)
     int fd;
     do {
         fd = openat(directory_fd(dir), name,
-                    flags | O_RDWR | O_CLOEXEC | O_NONBLOCK | nofollow(dir), 0600);
+                    flags | O_CLOEXEC | O_NONBLOCK | nofollow(dir), 0600);
     } while (fd < 0 && errno == EINTR);
     return fd < 0 ? -errno : fd;
 }
@@ -159,7 +159,7 @@ bool posix_overwrites_in_place(int fd)
 int posix_file_init(struct io *io, struct io_file *dir, const char *name, unsigned flags,
                     struct posix_file *file)
 {
-    int open_flags = 0;
+    int open_flags = flags & IO_OPEN_READ ? O_RDONLY : O_RDWR;
     open_flags |= flags & IO_OPEN_CREATE ? O_CREAT : 0;
     open_flags |= flags & IO_OPEN_EXCLUSIVE ? O_EXCL : 0;
     bool direct = flags & IO_OPEN_DIRECT;

@@ -63,8 +63,7 @@ struct listing {
     int result;
 };
 
-/* The number in "%016x.seg" or "%016x.seg.new"; false: the name is none of ours. */
-static bool parse_name(const char *name, uint64_t *number, bool *unfinished)
+bool segment_name_parse(const char *name, uint64_t *number, bool *unfinished)
 {
     char expected[SEGMENT_NAME_BYTES];
     char *end;
@@ -82,7 +81,7 @@ static int list_one(void *context, const char *name)
     struct listing *listing = context;
     uint64_t number;
     bool unfinished;
-    if (!parse_name(name, &number, &unfinished)) {
+    if (!segment_name_parse(name, &number, &unfinished)) {
         return 0;
     }
     if (unfinished) {

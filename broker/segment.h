@@ -146,6 +146,10 @@ struct segment_name {
 
 struct segment_name segment_name(uint32_t number);
 
+/* The number in "%016x.seg", or in "%016x.seg.new" of an unfinished one; false: the name is none of
+ * ours. */
+bool segment_name_parse(const char *name, uint64_t *number, bool *unfinished);
+
 /* "DIR/%016x.seg", for words. */
 struct segment_path {
     char text[SEGMENT_DIR_BYTES + SEGMENT_NAME_BYTES];

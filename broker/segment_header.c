@@ -45,35 +45,54 @@ void segment_header_fill(struct segment_set *set, uint32_t number)
     memcpy(set->header, &disk, sizeof disk);
 }
 
+int segment_header_decode(struct segment_header *header, const uint8_t block[SEGMENT_HEADER_BYTES])
+{
+    struct segment_header_disk disk;
+    memcpy(&disk, block, sizeof disk);
+    if (disk.magic != SEGMENT_MAGIC || disk.checksum != header_checksum(disk)) {
+        return -EBADMSG;
+    }
+    if (disk.version != STORE_LAYOUT_VERSION) {
+        return -EPROTO;
+    }
+    *header = (struct segment_header){
+        .number = disk.number,
+        .chunk_bytes = disk.chunk_bytes,
+        .segment_bytes = disk.segment_bytes,
+    };
+    memcpy(header->uuid, disk.uuid, sizeof header->uuid);
+    return 0;
+}
+
 int segment_header_check(const struct segment_set *set, uint32_t number, const char *path,
                          struct fault *fault)
 {
-    struct segment_header_disk disk;
-    memcpy(&disk, set->header, sizeof disk);
-    if (disk.magic != SEGMENT_MAGIC || disk.checksum != header_checksum(disk)) {
+    struct segment_header header;
+    const int result = segment_header_decode(&header, set->header);
+    if (result == -EBADMSG) {
         return fault_set(fault, -EBADMSG,
                          "the header of %s (offset 0) is damaged, or it is not a segment of a Tusk "
                          "store: restore the store from a backup",
                          path);
     }
-    if (disk.version != STORE_LAYOUT_VERSION) {
+    if (result != 0) {
         return fault_set(fault, -EPROTO,
                          "%s was written by another version of Tusk: use the one that wrote the "
                          "store",
                          path);
     }
-    if (memcmp(disk.uuid, set->uuid, sizeof disk.uuid) != 0) {
+    if (memcmp(header.uuid, set->uuid, sizeof header.uuid) != 0) {
         return fault_set(fault, -EBADMSG,
                          "%s belongs to another store: put the store's own segment back", path);
     }
-    if (disk.number != number) {
+    if (header.number != number) {
         return fault_set(fault, -EBADMSG,
                          "%s holds segment %" PRIx64
                          ": segments were renamed or swapped; give each "
                          "its own name back",
-                         path, disk.number);
+                         path, header.number);
     }
-    if (disk.chunk_bytes != set->chunk_bytes || disk.segment_bytes != set->segment_bytes) {
+    if (header.chunk_bytes != set->chunk_bytes || header.segment_bytes != set->segment_bytes) {
         return fault_set(fault, -EBADMSG, "%s has other sizes than its store", path);
     }
     return 0;

@@ -9,12 +9,23 @@
 
 #include <stdint.h>
 
+#include "broker/superblock.h"
 #include "shm/limits.h"
 
 struct fault;
 struct segment_set;
 
 enum { SEGMENT_HEADER_BYTES = BLOCK_BYTES };
+
+struct segment_header {
+    uint8_t uuid[STORE_UUID_BYTES];
+    uint64_t number;
+    uint64_t chunk_bytes;
+    uint64_t segment_bytes;
+};
+
+/* What a segment's first block says: 0, -EBADMSG (damaged, or no segment's), -EPROTO (newer). */
+int segment_header_decode(struct segment_header *header, const uint8_t block[SEGMENT_HEADER_BYTES]);
 
 /* Fills set->header for segment `number`. */
 void segment_header_fill(struct segment_set *set, uint32_t number);
