@@ -98,6 +98,7 @@ int dump_walk(struct inspection *inspection, const struct recovered_topic *topic
 
 struct dump {
     const struct arguments *arguments;
+    const char *log; /* of records */
     uint64_t left;
     struct record_join join;
 };
@@ -242,6 +243,7 @@ static int record_frame(void *context, const struct frame_view *frame, const cha
     }
     if (dump->arguments->json) {
         json_begin("record");
+        json_text("log", dump->log);
         json_number("seq", frame->header.seq);
         json_number("time_ns", frame->header.time_ns);
         record_print_json(&record);
@@ -249,7 +251,7 @@ static int record_frame(void *context, const struct frame_view *frame, const cha
     } else {
         printf("%" PRIu64 "  ", frame->header.seq);
         time_print(frame->header.time_ns);
-        printf("  ");
+        printf("  %s  ", dump->log);
         record_print_text(&record);
     }
     return 0;
@@ -319,20 +321,29 @@ static const struct recovered_topic *topic_find(const struct inspection *inspect
     return NULL;
 }
 
+/* The records in the order in which a start applies them. */
+static int records_print(struct dump *dump, struct inspection *inspection)
+{
+    dump->log = "snapshot";
+    const int result = dump_walk(inspection, &inspection->recovery.snapshot, record_frame, dump);
+    dump->log = "system";
+    return result == 0 ? dump_walk(inspection, &inspection->recovery.system, record_frame, dump)
+                       : result;
+}
+
 int dump_run(const struct arguments *arguments, struct inspection *inspection)
 {
     struct dump dump = {.arguments = arguments, .left = arguments->count};
-    const struct recovered_topic *topic = &inspection->recovery.system;
+    int result = 0;
     if (arguments->topic != NULL) {
-        topic = topic_find(inspection, arguments->topic);
-    } else if (!arguments->records && !arguments->frames) {
+        const struct recovered_topic *topic = topic_find(inspection, arguments->topic);
+        result = topic == NULL ? -ENOENT : dump_walk(inspection, topic, frame_print, &dump);
+    } else if (arguments->frames) {
+        result = dump_walk(inspection, &inspection->recovery.system, frame_print, &dump);
+    } else if (arguments->records) {
+        result = records_print(&dump, inspection);
+    } else {
         topics_print(arguments, inspection);
-        return 0;
     }
-    if (topic == NULL) {
-        return -ENOENT;
-    }
-    const int result =
-        dump_walk(inspection, topic, arguments->records ? record_frame : frame_print, &dump);
     return result == DUMP_ENOUGH ? 0 : result;
 }

@@ -27,7 +27,7 @@ static bool units_take(struct holdings *holdings, const struct holding *holding,
 
 static void conflict_tell(struct inspection *inspection, const struct holding *holding)
 {
-    const struct recovered_topic *topic = inspection_topic(inspection, holding->topic);
+    const struct recovered_topic *topic = inspection_log(inspection, holding->topic);
     uint64_t offset = 0;
     const struct survey_file *file = inspection_slot(inspection, holding->chunk.slot, &offset);
     const struct store_path path =
@@ -62,16 +62,16 @@ static void hold(struct holdings *holdings, struct inspection *inspection,
 static uint64_t chunks_count(struct inspection *inspection)
 {
     uint64_t count = 1; /* the reserve */
-    for (uint32_t i = 0; i < inspection_topics(inspection); i++) {
-        count += inspection_topic(inspection, i)->chunks_count;
+    for (uint32_t i = 0; i < inspection_logs(inspection); i++) {
+        count += inspection_log(inspection, i)->chunks_count;
     }
     return count;
 }
 
 static void hold_all(struct holdings *holdings, struct inspection *inspection)
 {
-    for (uint32_t i = 0; i < inspection_topics(inspection); i++) {
-        const struct recovered_topic *topic = inspection_topic(inspection, i);
+    for (uint32_t i = 0; i < inspection_logs(inspection); i++) {
+        const struct recovered_topic *topic = inspection_log(inspection, i);
         for (uint32_t j = 0; j < topic->chunks_count; j++) {
             hold(holdings, inspection, &(struct holding){.topic = i, .chunk = topic->chunks[j]});
         }

@@ -14,7 +14,7 @@
 #include "broker/inspect/inspection.h"
 
 struct holding {
-    uint32_t topic; /* inspection_topic() */
+    uint32_t topic; /* inspection_log() */
     struct recovered_chunk chunk;
     bool reserve; /* set aside as successor of the system topic's last chunk */
     bool refused; /* the slot is another one's, or in no segment */

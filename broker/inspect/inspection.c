@@ -7,11 +7,19 @@
 
 #include "broker/inspect/salvage.h"
 #include "broker/segment.h"
+#include "broker/snapshot.h"
 #include "shm/cleanup.h"
 
 const char *inspection_topic_name(const struct recovered_topic *topic)
 {
-    return topic->name != NULL ? topic->name : "(the system topic)";
+    return topic->name != NULL              ? topic->name
+           : topic->id == SNAPSHOT_TOPIC_ID ? "(the snapshot of the system topic)"
+                                            : "(the system topic)";
+}
+
+bool inspection_is_topic(const struct recovered_topic *log)
+{
+    return log->id != 0 && log->id != SNAPSHOT_TOPIC_ID;
 }
 
 const struct survey_file *inspection_slot(const struct inspection *inspection, uint32_t slot,

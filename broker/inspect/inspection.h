@@ -39,18 +39,22 @@ int inspection_open(struct inspection *inspection, struct io *io, const char *pa
                     struct fault *fault);
 void inspection_close(struct inspection *inspection);
 
-/* The topics and, as number topics_count, the system topic. */
-static inline uint32_t inspection_topics(const struct inspection *inspection)
+/* The topics, and behind them the system topic and its snapshot. */
+static inline uint32_t inspection_logs(const struct inspection *inspection)
 {
-    return inspection->recovery.topics_count + 1;
+    return inspection->recovery.topics_count + 2;
 }
 
-static inline struct recovered_topic *inspection_topic(struct inspection *inspection,
-                                                       uint32_t index)
+static inline struct recovered_topic *inspection_log(struct inspection *inspection, uint32_t index)
 {
     struct recovery *recovery = &inspection->recovery;
-    return index < recovery->topics_count ? &recovery->topics[index] : &recovery->system;
+    return index < recovery->topics_count    ? &recovery->topics[index]
+           : index == recovery->topics_count ? &recovery->system
+                                             : &recovery->snapshot;
 }
+
+/* Is it a topic of users? */
+bool inspection_is_topic(const struct recovered_topic *log);
 
 /* For people. */
 const char *inspection_topic_name(const struct recovered_topic *topic);

@@ -39,12 +39,73 @@ static void place_json(const char *name, const struct record_place *place)
     json_number(member, place->seq);
 }
 
+static void marks_print(const struct record_items *marks)
+{
+    for (uint32_t i = 0; i < marks->count; i++) {
+        const struct record_mark_item item = record_mark_item_get(marks, i);
+        printf(" topic=%" PRIu64, item.topic_id);
+        place_print("durable", &item.durable);
+    }
+}
+
+static void marks_json(const struct record_items *marks)
+{
+    printf(",\"marks\":[");
+    for (uint32_t i = 0; i < marks->count; i++) {
+        const struct record_mark_item item = record_mark_item_get(marks, i);
+        printf("%s{\"topic_id\":%" PRIu64, i == 0 ? "" : ",", item.topic_id);
+        place_json("durable", &item.durable);
+        json_number("time_ns", item.time_ns);
+        printf("}");
+    }
+    printf("]");
+}
+
+static void chunks_print(const struct record_chunks *chunks)
+{
+    for (uint32_t i = 0; i < chunks->items.count; i++) {
+        const struct record_chunk chunk = record_chunk_get(&chunks->items, i);
+        printf(" chunk=%" PRIu64 " slot=%" PRIu32 " generation=%" PRIu64 " base_seq=%" PRIu64,
+               chunks->chunk_no + i, chunk.slot, chunk.generation, chunk.base_seq);
+    }
+}
+
+static void chunks_json(const struct record_chunks *chunks)
+{
+    printf(",\"chunks\":[");
+    for (uint32_t i = 0; i < chunks->items.count; i++) {
+        const struct record_chunk chunk = record_chunk_get(&chunks->items, i);
+        printf("%s{\"chunk\":%" PRIu64, i == 0 ? "" : ",", chunks->chunk_no + i);
+        json_number("slot", chunk.slot);
+        json_number("generation", chunk.generation);
+        json_number("base_seq", chunk.base_seq);
+        json_number("base_time_ns", chunk.base_time_ns);
+        printf("}");
+    }
+    printf("]");
+}
+
 /* The members of a record, whichever way they are printed. */
 struct printer {
     void (*text)(const char *name, struct record_text text);
     void (*number)(const char *name, uint64_t number);
     void (*place)(const char *name, const struct record_place *place);
+    void (*marks)(const struct record_items *marks);
+    void (*chunks)(const struct record_chunks *chunks);
 };
+
+static void topic_print(const struct printer *print, const struct record_topic *topic)
+{
+    print->text("name", topic->name);
+    print->text("retention", topic->retention);
+    print->number("created_ns", topic->created_ns);
+    print->number("as_of", topic->as_of);
+    print->place("first", &topic->first);
+    print->place("durable", &topic->durable);
+    print->number("last_time_ns", topic->last_time_ns);
+    print->number("floor_position", topic->floor_position);
+    print->number("salt_floor", topic->floor_salt);
+}
 
 static void assign_print(const struct printer *print, const struct record_assign *assign)
 {
@@ -85,6 +146,12 @@ static const char *kind_name(enum record_kind kind)
         return "mark";
     case RECORD_VERDICT:
         return "verdict";
+    case RECORD_MARKS:
+        return "marks";
+    case RECORD_TOPIC:
+        return "topic";
+    case RECORD_CHUNKS:
+        return "chunks";
     }
     return "unknown";
 }
@@ -121,12 +188,22 @@ static void body_print(const struct printer *print, const struct record *record)
     case RECORD_VERDICT:
         verdict_print(print, &record->verdict);
         break;
+    case RECORD_MARKS:
+        print->marks(&record->marks);
+        break;
+    case RECORD_TOPIC:
+        topic_print(print, &record->topic);
+        break;
+    case RECORD_CHUNKS:
+        print->chunks(&record->chunks);
+        break;
     }
 }
 
 void record_print_text(const struct record *record)
 {
-    static const struct printer print = {text_print, number_print, place_print};
+    static const struct printer print = {text_print, number_print, place_print, marks_print,
+                                         chunks_print};
     printf("%-12s topic=%" PRIu64, kind_name(record->kind), record->topic_id);
     body_print(&print, record);
     printf("\n");
@@ -134,7 +211,8 @@ void record_print_text(const struct record *record)
 
 void record_print_json(const struct record *record)
 {
-    static const struct printer print = {text_json, json_number, place_json};
+    static const struct printer print = {text_json, json_number, place_json, marks_json,
+                                         chunks_json};
     json_text("record", kind_name(record->kind));
     json_number("topic_id", record->topic_id);
     body_print(&print, record);

@@ -7,209 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "broker/checksum.h"
 #include "broker/inspect/chunk_walk.h"
-#include "broker/inspect/inspection.h"
-#include "broker/inspect/record_join.h"
+#include "broker/inspect/salvage_logs.h"
 #include "broker/recovery_replay.h"
 #include "broker/recovery_scan.h"
 #include "broker/segment.h"
 #include "broker/segment_ahead.h"
 #include "shm/cleanup.h"
-
-struct salvage {
-    struct inspection *inspection;
-    struct survey *survey;
-    struct recovery *recovery;
-    struct segment_set segments; /* what recovery's code looks at: the survey's files */
-    struct record_join join;
-    uint8_t *image;
-    const struct recovered_chunk *chunk; /* of the system topic, in hand */
-    uint64_t seq;                        /* of the next record */
-};
-
-static void chunk_read(const struct salvage *salvage, const struct recovered_chunk *chunk)
-{
-    struct survey *survey = salvage->survey;
-    const uint64_t bytes = chunk_size(chunk->chunk_no, survey->chunk_bytes);
-    uint64_t offset = 0;
-    const struct survey_file *file = inspection_slot(salvage->inspection, chunk->slot, &offset);
-    if (file == NULL) {
-        memset(salvage->image, 0, bytes);
-    } else {
-        survey_read(survey, file, salvage->image, bytes, offset);
-    }
-}
-
-static bool slot_fits(const struct salvage *salvage, uint32_t slot, uint64_t chunk_no)
-{
-    uint64_t offset = 0;
-    return (chunk_no < SMALL_CHUNKS || slot % GROUP_UNITS == 0) &&
-           inspection_slot(salvage->inspection, slot, &offset) != NULL && offset != 0;
-}
-
-/* The records. */
-
-static void record_refused(const struct salvage *salvage, const struct frame_view *frame,
-                           int result)
-{
-    uint64_t offset = 0;
-    const uint64_t chunk_bytes = salvage->survey->chunk_bytes;
-    const struct survey_file *file =
-        inspection_slot(salvage->inspection, salvage->chunk->slot, &offset);
-    const struct store_path path = survey_path(salvage->survey, file == NULL ? "" : file->name);
-    const struct finding finding = {
-        .kind = result == -EPROTO ? FINDING_VERSION : FINDING_RECORD,
-        .weight = WEIGHT_DAMAGE,
-        .file = path.text,
-        .offset = offset + frame->position - chunk_start(salvage->chunk->chunk_no, chunk_bytes),
-        .bytes = frame_bytes(frame->header.size),
-        .in_topic = true,
-        .topic = inspection_topic_name(&salvage->recovery->system),
-        .chunk_no = salvage->chunk->chunk_no,
-        .loses = true,
-        .seq_first = frame->header.seq,
-        .seq_end = frame->header.seq + 1,
-    };
-    finding_add(&salvage->inspection->findings, &finding,
-                result == -EPROTO
-                    ? "a record of the system topic that this version of Tusk does not know"
-                    : "a record of the system topic contradicts itself or those before");
-}
-
-/* The last sync is found in the frames that recovery meets, those of the system topic first. */
-static void sync_note(struct recovery *recovery, const struct frame_view *frame)
-{
-    if (!recovery->synced || (int16_t)(frame->header.sync - recovery->last_sync) > 0) {
-        recovery->last_sync = frame->header.sync;
-    }
-    recovery->synced = true;
-}
-
-static int record_take(void *context, const struct frame_view *frame)
-{
-    struct salvage *salvage = context;
-    struct record record;
-    sync_note(salvage->recovery, frame);
-    int result = record_join(&salvage->join, frame, &record);
-    if (result == 0) {
-        result = replay_apply(salvage->recovery, &record, salvage->survey->chunk_bytes);
-    }
-    if (result == -EBADMSG || result == -EPROTO) {
-        record_refused(salvage, frame, result);
-    }
-    return result == -ENOMEM ? result : 0;
-}
-
-/* Where the next chunk of the system topic is, when no header says so: any slot whose header claims
- * to be it. */
-static bool successor_search(const struct salvage *salvage, uint64_t chunk_no,
-                             struct recovered_chunk *found)
-{
-    struct survey *survey = salvage->survey;
-    const uint64_t unit_bytes = small_chunk_bytes(survey->chunk_bytes);
-    const uint64_t units = survey->segment_bytes / unit_bytes;
-    cleanup_free uint8_t *block = io_buffer_new(IO_ALIGNMENT);
-    *found = (struct recovered_chunk){.chunk_no = chunk_no};
-    const uint64_t end = survey->segments_end * units;
-    for (uint32_t slot = 0; slot < end && block != NULL; slot++) {
-        uint64_t offset = 0;
-        const struct survey_file *file = inspection_slot(salvage->inspection, slot, &offset);
-        if (file == NULL || !slot_fits(salvage, slot, chunk_no)) {
-            continue;
-        }
-        survey_read(survey, file, block, IO_ALIGNMENT, offset);
-        struct chunk_header header;
-        memcpy(&header, block, sizeof header);
-        if (chunk_header_intact(&header) && header.topic_id == 0 && header.chunk_no == chunk_no &&
-            header.generation > found->generation) {
-            found->slot = slot;
-            found->generation = header.generation;
-        }
-    }
-    return found->generation != 0;
-}
-
-/* The successor that the chunk's header in salvage->image names, or one that is found. */
-static bool successor_of(const struct salvage *salvage, const struct recovered_chunk *chunk,
-                         bool header_fits, struct recovered_chunk *next)
-{
-    struct chunk_header header;
-    memcpy(&header, salvage->image, sizeof header);
-    *next = (struct recovered_chunk){.chunk_no = chunk->chunk_no + 1,
-                                     .generation = header.next_generation,
-                                     .slot = header.next_slot};
-    return header_fits ? slot_fits(salvage, next->slot, next->chunk_no)
-                       : successor_search(salvage, chunk->chunk_no + 1, next);
-}
-
-/* One chunk of the system topic, as if it was full; its tail is where frames end. */
-static int system_chunk_walk(struct salvage *salvage, struct recovered_chunk *chunk,
-                             struct chunk_walked *walked)
-{
-    const uint64_t chunk_bytes = salvage->survey->chunk_bytes;
-    struct recovered_topic *system = &salvage->recovery->system;
-    const struct chunk_walk walk = {.chunk_bytes = chunk_bytes,
-                                    .salt_end = salvage->survey->superblock.salt_reserved,
-                                    .frame_fn = record_take,
-                                    .context = salvage};
-    chunk_read(salvage, chunk);
-    salvage->chunk = chunk;
-    chunk->base_seq = salvage->seq;
-    const struct record_place tail = system->tail;
-    system->tail.position = chunk_start(chunk->chunk_no + 1, chunk_bytes);
-    const int result = chunk_walk(&walk, system, chunk, salvage->image, walked);
-    system->tail = tail;
-    if (result == 0 && walked->position > chunk_first_frame(chunk->chunk_no, chunk_bytes)) {
-        salvage->seq = walked->seq_end;
-        system->tail = (struct record_place){
-            .position = frame_settle(walked->position, chunk->chunk_no, chunk_bytes),
-            .seq = walked->seq_end};
-    }
-    return result;
-}
-
-static int system_walk(struct salvage *salvage)
-{
-    const struct superblock *superblock = &salvage->survey->superblock;
-    const uint64_t chunk_bytes = salvage->survey->chunk_bytes;
-    struct recovered_topic *system = &salvage->recovery->system;
-    recovered_topic_init(system, 0, chunk_bytes);
-    system->first_chunk = chunk_number(superblock->replay.position, chunk_bytes);
-    system->first = superblock->replay;
-    system->tail = superblock->replay;
-    salvage->seq = superblock->replay.seq;
-    struct recovered_chunk next = {.chunk_no = system->first_chunk,
-                                   .generation = superblock->system_generation,
-                                   .slot = superblock->system_slot};
-    bool found = slot_fits(salvage, next.slot, next.chunk_no);
-    int result =
-        salt_floor_add(system, superblock->system_tail.position, superblock->system_salt_floor);
-    while (found && result == 0) {
-        struct recovered_chunk chunk = next;
-        struct chunk_walked walked;
-        result = system_chunk_walk(salvage, &chunk, &walked);
-        const bool used =
-            walked.header_fits ||
-            walked.position > chunk_first_frame(chunk.chunk_no, chunk_bytes) ||
-            superblock->system_tail.position > chunk_first_frame(chunk.chunk_no, chunk_bytes);
-        if (result != 0 || !used) {
-            salvage->recovery->system_next_slot = chunk.slot;
-            salvage->recovery->system_next_generation = chunk.generation;
-            break;
-        }
-        result = recovered_chunk_put(system, &chunk);
-        found = chunk.chunk_no < system->first_chunk + UINT32_MAX &&
-                successor_of(salvage, &chunk, walked.header_fits, &next) &&
-                (!walked.header_fits || next.generation != chunk.generation);
-    }
-    if (system->tail.position < superblock->system_tail.position) {
-        system->tail = superblock->system_tail;
-    }
-    return result;
-}
-
-/* The topics. */
 
 static int name_order(const void *left, const void *right)
 {
@@ -307,14 +111,14 @@ static void chunks_reach(const struct salvage *salvage, struct recovered_topic *
     for (uint32_t i = 0; i < topic->chunks_count; i++) {
         const struct recovered_chunk *chunk = &topic->chunks[i];
         if (!topic->deleted && chunk->chunk_no >= topic->first_chunk &&
-            !slot_fits(salvage, chunk->slot, chunk->chunk_no)) {
+            !salvage_slot_fits(salvage, chunk->slot, chunk->chunk_no)) {
             chunk_unreachable(salvage, topic, i);
         }
     }
     uint32_t kept = 0;
     for (uint32_t i = 0; i < topic->chunks_count; i++) {
         const struct recovered_chunk *chunk = &topic->chunks[i];
-        if (slot_fits(salvage, chunk->slot, chunk->chunk_no)) {
+        if (salvage_slot_fits(salvage, chunk->slot, chunk->chunk_no)) {
             topic->chunks[kept++] = *chunk;
         }
     }
@@ -333,7 +137,7 @@ static int tail_guess(struct salvage *salvage, struct recovered_topic *topic)
         const uint64_t start = chunk_start(chunk->chunk_no, chunk_bytes);
         const struct record_place least = topic->tail;
         struct chunk_walked walked;
-        chunk_read(salvage, chunk);
+        salvage_chunk_read(salvage, chunk);
         topic->tail.position = chunk_start(chunk->chunk_no + 1, chunk_bytes);
         const int result = chunk_walk(&walk, topic, chunk, salvage->image, &walked);
         topic->tail = least;
@@ -448,7 +252,7 @@ int salvage_run(struct inspection *inspection, struct fault *fault)
     salvage->image = image;
     int result = segments_fill(salvage);
     if (result == 0) {
-        result = system_walk(salvage);
+        result = salvage_logs(salvage);
     }
     if (result == 0) {
         result = topics_settle(salvage, fault);

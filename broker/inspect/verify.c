@@ -63,7 +63,7 @@ static int holding_walk(struct verify *verify, struct holding *holding, const ui
                         uint64_t offset)
 {
     const struct survey *survey = &verify->inspection->survey;
-    const struct recovered_topic *topic = inspection_topic(verify->inspection, holding->topic);
+    const struct recovered_topic *topic = inspection_log(verify->inspection, holding->topic);
     verify->file_offset = offset;
     verify->range = (struct byte_range){
         .in_topic = true, .topic_id = topic->id, .chunk_no = holding->chunk.chunk_no};

@@ -70,8 +70,8 @@ static void lose(struct look *look, struct finding *finding, uint64_t seq_first,
     const uint64_t tail = look->topic->tail.seq;
     seq_first = seq_first < first ? first : seq_first;
     seq_end = seq_end > tail ? tail : seq_end;
-    if (seq_first >= seq_end) {
-        return;
+    if (seq_first >= seq_end || seq_end == UINT64_MAX) {
+        return; /* nothing, or nobody knows how many */
     }
     finding->loses = true;
     finding->seq_first = seq_first;
@@ -79,7 +79,7 @@ static void lose(struct look *look, struct finding *finding, uint64_t seq_first,
     const uint64_t from = seq_first > look->lost_end ? seq_first : look->lost_end;
     if (from < seq_end) {
         look->lost_end = seq_end;
-        look->result->entries_lost += look->topic->id == 0 ? 0 : seq_end - from;
+        look->result->entries_lost += inspection_is_topic(look->topic) ? seq_end - from : 0;
     }
 }
 
@@ -244,7 +244,7 @@ static void topic_look(struct look *look, uint64_t first_holding)
     const bool used = topic->tail.position > chunk_first_frame(last, chunk_bytes);
     missing_tell(look, look->count, expected, last + (used ? 1 : 0));
     torn_tell(look);
-    look->result->entries += topic->id == 0 ? 0 : topic->tail.seq - topic->first.seq;
+    look->result->entries += inspection_is_topic(topic) ? topic->tail.seq - topic->first.seq : 0;
 }
 
 void verify_topics(struct inspection *inspection, struct holdings *holdings,
@@ -260,12 +260,12 @@ void verify_topics(struct inspection *inspection, struct holdings *holdings,
     if (inspection->survey.chunk_bytes == 0) {
         return;
     }
-    for (uint32_t i = 0; i < inspection_topics(inspection); i++) {
+    for (uint32_t i = 0; i < inspection_logs(inspection); i++) {
         const uint64_t first = at;
         while (at < holdings->count && holdings->all[at].topic == i && !holdings->all[at].reserve) {
             at++;
         }
-        look.topic = inspection_topic(inspection, i);
+        look.topic = inspection_log(inspection, i);
         look.holdings = holdings->all + first;
         look.count = at - first;
         look.seq_known = false;

@@ -39,6 +39,11 @@ const char *program_cli(void)
     return program_path("TUSK_CLI");
 }
 
+const char *program_inspect(void)
+{
+    return program_path("TUSK_INSPECT");
+}
+
 const char *program_ending(int wait_status)
 {
     static char text[96];

@@ -3,7 +3,7 @@
  * Runs on:    the test's main thread.
  * Invariants: stdin is fed and both outputs are drained at once, so neither side blocks for ever;
  *             the program dies with the test; what a sanitizer prints on its stderr fails the test.
- * Trust:      the programs are $TUSKD and $TUSK_CLI.
+ * Trust:      the programs are $TUSKD, $TUSK_CLI and $TUSK_INSPECT.
  * Not here:   the broker's life (tuskd.h).
  */
 #ifndef TUSK_TESTS_SUPPORT_PROGRAM_H
@@ -34,6 +34,7 @@ struct program {
 /* The paths of the programs under test. */
 const char *program_tuskd(void);
 const char *program_cli(void);
+const char *program_inspect(void);
 
 /* "exited with status 1", "was killed by signal 11 (Segmentation fault)". */
 const char *program_ending(int wait_status);
