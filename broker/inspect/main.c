@@ -17,7 +17,7 @@
 #include "broker/inspect/progress.h"
 #include "broker/inspect/report.h"
 #include "broker/inspect/verify.h"
-#include "broker/io_uring.h"
+#include "broker/io_backend.h"
 
 static int refuse(const struct fault *fault)
 {
@@ -131,13 +131,13 @@ static int inspect(const struct arguments *arguments)
 {
     struct fault fault = {0, ""};
     struct io *io;
-    if (io_uring_open(&io, &fault) != 0) {
+    if (io_open(&io, IO_BACKEND_AUTO, IO_DIRECT_AUTO, &fault) < 0) {
         return refuse(&fault);
     }
     int status;
     const int error = io_start(io);
     if (error != 0) {
-        fault_set(&fault, error, "io_uring cannot be used: %s", strerror(-error));
+        fault_set(&fault, error, "the disk cannot be reached: %s", strerror(-error));
         status = refuse(&fault);
     } else if (survey_is_store(io, arguments->directory)) {
         status = store_inspect(arguments, io, arguments->directory);

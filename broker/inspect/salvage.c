@@ -191,6 +191,7 @@ static int topics_settle(struct salvage *salvage, struct fault *fault)
         .io = salvage->inspection->io,
         .chunk_bytes = salvage->survey->chunk_bytes,
         .salt_end = salvage->survey->superblock.salt_reserved,
+        .own_image = salvage->image,
         .image = salvage->image,
         .fault = &unused,
     };

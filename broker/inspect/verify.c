@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "broker/inspect/ahead.h"
 #include "broker/inspect/holdings.h"
+#include "broker/inspect/sweep.h"
 #include "broker/inspect/verify_topics.h"
 #include "broker/segment_header.h"
 
@@ -17,7 +17,7 @@ struct verify {
     struct account *account;
     struct verify_gaps gaps;
     struct holdings holdings;
-    struct ahead ahead;
+    struct sweep sweep;
     verify_progress_fn progress_fn;
     void *progress_context;
     uint64_t bytes_done;
@@ -131,9 +131,9 @@ static int segment_walk(struct verify *verify, const struct survey_file *file)
     uint64_t bytes;
     uint64_t offset = 0;
     int result = 0;
-    ahead_begin(&verify->ahead, file, survey->segment_bytes);
+    sweep_begin(&verify->sweep, file, survey->segment_bytes);
     /* To the end even after an error: nothing may be left in flight. */
-    while ((bytes = ahead_next(&verify->ahead, &piece)) != 0) {
+    while ((bytes = sweep_next(&verify->sweep, &piece)) != 0) {
         if (result == 0) {
             result = piece_walk(verify, piece, bytes, offset,
                                 first_unit + offset / small_chunk_bytes(survey->chunk_bytes));
@@ -202,7 +202,7 @@ int verify_run(struct inspection *inspection, struct account *account,
     if (error != 0) {
         return error;
     }
-    error = ahead_init(&verify.ahead, &inspection->survey);
+    error = sweep_init(&verify.sweep, &inspection->survey);
     if (error == 0) {
         error = files_walk(&verify);
     }
@@ -210,7 +210,7 @@ int verify_run(struct inspection *inspection, struct account *account,
         verify_topics(inspection, &verify.holdings, &verify.gaps, result);
         start_tell(inspection);
     }
-    ahead_deinit(&verify.ahead);
+    sweep_deinit(&verify.sweep);
     holdings_deinit(&verify.holdings);
     verify_gaps_free(&verify.gaps);
     return error == 0 && inspection->findings.short_of_memory ? -ENOMEM : error;

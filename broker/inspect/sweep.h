@@ -1,12 +1,12 @@
 /*
- * Ahead: reads a file from its beginning to its end in large pieces, the next one while the caller
+ * Sweep: reads a file from its beginning to its end in large pieces, the next one while the caller
  * looks at this one.
  * Runs on:    one thread, which is the I/O object's.
- * Invariants: at most one read is in flight, and none after ahead_end(). A piece that could not be
+ * Invariants: at most one read is in flight, and none after sweep_end(). A piece that could not be
  *             read at once is read block by block, and its lost blocks are findings (survey_read()).
  */
-#ifndef TUSK_BROKER_INSPECT_AHEAD_H
-#define TUSK_BROKER_INSPECT_AHEAD_H
+#ifndef TUSK_BROKER_INSPECT_SWEEP_H
+#define TUSK_BROKER_INSPECT_SWEEP_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,9 +17,9 @@ struct survey;
 struct survey_file;
 
 /* Bytes of a piece, a multiple of every chunk size. */
-#define AHEAD_BYTES (UINT64_C(4) << 20)
+#define SWEEP_BYTES (UINT64_C(4) << 20)
 
-struct ahead {
+struct sweep {
     struct survey *survey;
     uint8_t *pieces[2];
     unsigned piece; /* the one that is being read into */
@@ -33,13 +33,13 @@ struct ahead {
 };
 
 /* 0 or -ENOMEM. */
-int ahead_init(struct ahead *ahead, struct survey *survey);
-void ahead_deinit(struct ahead *ahead);
+int sweep_init(struct sweep *sweep, struct survey *survey);
+void sweep_deinit(struct sweep *sweep);
 
 /* Starts to read the first `bytes` bytes, a multiple of IO_ALIGNMENT; what the file lacks is zeros. */
-void ahead_begin(struct ahead *ahead, const struct survey_file *file, uint64_t bytes);
+void sweep_begin(struct sweep *sweep, const struct survey_file *file, uint64_t bytes);
 
 /* The next piece, valid until the next call; 0: there is none. */
-uint64_t ahead_next(struct ahead *ahead, const uint8_t **piece);
+uint64_t sweep_next(struct sweep *sweep, const uint8_t **piece);
 
 #endif
