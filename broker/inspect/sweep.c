@@ -8,9 +8,12 @@
 
 int sweep_init(struct sweep *sweep, struct survey *survey)
 {
-    *sweep = (struct sweep){.survey = survey};
+    *sweep = (struct sweep){.survey = survey, .piece_bytes = SWEEP_BYTES};
+    if (survey->segment_bytes != 0 && survey->segment_bytes < SWEEP_BYTES) {
+        sweep->piece_bytes = survey->segment_bytes;
+    }
     for (unsigned i = 0; i < 2; i++) {
-        sweep->pieces[i] = io_buffer_new(SWEEP_BYTES);
+        sweep->pieces[i] = io_buffer_new(sweep->piece_bytes);
         if (sweep->pieces[i] == NULL) {
             sweep_deinit(sweep);
             return -ENOMEM;
@@ -38,7 +41,7 @@ static void read_done(struct io_op *op, int result)
 static void read_begin(struct sweep *sweep)
 {
     const uint64_t left = sweep->bytes - sweep->offset;
-    sweep->reading = left < SWEEP_BYTES ? left : SWEEP_BYTES;
+    sweep->reading = left < sweep->piece_bytes ? left : sweep->piece_bytes;
     sweep->result = -ENODATA;
     if (sweep->reading == 0 || sweep->file->file == NULL ||
         sweep->offset + sweep->reading > sweep->file->bytes) {

@@ -22,7 +22,8 @@ struct survey_file;
 struct sweep {
     struct survey *survey;
     uint8_t *pieces[2];
-    unsigned piece; /* the one that is being read into */
+    uint64_t piece_bytes; /* SWEEP_BYTES, or a whole segment if that is smaller */
+    unsigned piece;       /* the one that is being read into */
     const struct survey_file *file;
     uint64_t bytes; /* to read in all, which the file may not have */
     uint64_t offset;
