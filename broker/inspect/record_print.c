@@ -80,6 +80,7 @@ static void chunks_json(const struct record_chunks *chunks)
         json_number("generation", chunk.generation);
         json_number("base_seq", chunk.base_seq);
         json_number("base_time_ns", chunk.base_time_ns);
+        json_number("age_ns", chunk.age_ns);
         printf("}");
     }
     printf("]");
@@ -114,6 +115,7 @@ static void assign_print(const struct printer *print, const struct record_assign
     print->number("generation", assign->generation);
     print->number("base_seq", assign->base_seq);
     print->number("base_time_ns", assign->base_time_ns);
+    print->number("age_ns", assign->age_ns);
     print->place("durable", &assign->durable);
 }
 
@@ -152,6 +154,8 @@ static const char *kind_name(enum record_kind kind)
         return "topic";
     case RECORD_CHUNKS:
         return "chunks";
+    case RECORD_CLOCK:
+        return "clock";
     }
     return "unknown";
 }
@@ -196,6 +200,9 @@ static void body_print(const struct printer *print, const struct record *record)
         break;
     case RECORD_CHUNKS:
         print->chunks(&record->chunks);
+        break;
+    case RECORD_CLOCK:
+        print->number("age_ns", record->clock.age_ns);
         break;
     }
 }
