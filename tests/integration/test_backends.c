@@ -13,11 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "tests/support/payload.h"
 #include "tests/support/session.h"
 
 enum { SIZE = 900 };
@@ -260,4 +261,83 @@ Test(backends, mmap_maps_segments_and_the_others_do_not)
                   "%s: %u segments are mapped", backends[i], mapped_segments());
         session_end();
     }
+}
+
+/* A file may not be written behind so many bytes any more, or again everywhere. */
+static void limit_files(rlim_t bytes)
+{
+    const struct rlimit limit = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
+    check_ok(prlimit(broker->pid, RLIMIT_FSIZE, &limit, NULL));
+}
+
+/* Writes that begin to fail under a running broker, as on a disk that breaks: no acknowledgement for
+ * what is not there, reads go on, and the next broker has all that was durable. */
+static void expect_fence(const char *options)
+{
+    enum { BEFORE = 1000, MORE = 5000 };
+    broker = tuskd_start(options);
+    tusk = attach(broker);
+    struct tusk_topic *topic = topic_of(tusk, "t");
+    append_numbered(topic, 1, 0, BEFORE, SIZE);
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));
+    limit_files(65536);
+    unsigned char data[SIZE];
+    uint32_t acked = BEFORE;
+    int result = 0;
+    while (result == 0 && acked < BEFORE + MORE) {
+        payload_fill(data, SIZE, 1, acked);
+        result = tusk_append(topic, data, SIZE, NULL);
+        acked += result == 0;
+    }
+    check(result == -EIO || result == -ENOSPC); /* fenced, or first of all refused a segment */
+    const int flushed = tusk_flush(tusk, TUSK_DURABLE, 20000);
+    const uint64_t durable = info_of(topic).durable_seq;
+    check(durable >= BEFORE && durable <= acked);
+    check_is(flushed, durable == acked ? 0 : -EIO);
+    expect_all("t", acked);
+    check_contains(tuskd_log(broker), "store.fenced");
+    restart(options, true);
+    const uint64_t kept = info_of(topic_of(tusk, "t")).next_seq;
+    check(kept >= durable && kept <= acked);
+    expect_all("t", (uint32_t)kept);
+    append_numbered(topic_of(tusk, "t"), 1, (uint32_t)kept, BEFORE, SIZE);
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));
+    session_end();
+}
+
+Test(backends, writes_that_begin_to_fail_fence_the_store)
+{
+    expect_fence("--backend uring --fsync 5ms" OPTIONS);
+    expect_fence("--backend uring --direct off --fsync 5ms" OPTIONS);
+    expect_fence("--backend pwrite --fsync 5ms" OPTIONS);
+    expect_fence("--backend pwrite --direct off --fsync 5ms" OPTIONS);
+}
+
+/* What is allocated can be written through a mapping; what is not is refused. */
+Test(backends, mapped_segments_are_written_where_files_may_not_grow)
+{
+    static const char options[] = "--backend mmap --fsync 5ms" OPTIONS;
+    broker = tuskd_start(options);
+    tusk = attach(broker);
+    struct tusk_topic *topic = topic_of(tusk, "t");
+    append_numbered(topic, 1, 0, 100, SIZE);
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));
+    limit_files(65536);
+    unsigned char data[SIZE];
+    uint32_t acked = 100;
+    int result = 0;
+    while (result == 0 && acked < 10000) {
+        payload_fill(data, SIZE, 1, acked);
+        result = tusk_append(topic, data, SIZE, NULL);
+        acked += result == 0;
+    }
+    check_is(result, -ENOSPC);
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, 20000));
+    limit_files(RLIM_INFINITY);
+    payload_fill(data, SIZE, 1, acked);
+    wait_until(tusk_append(topic, data, SIZE, NULL) == 0, 10000);
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));
+    restart(options, true);
+    expect_all("t", acked + 1);
+    session_end();
 }
