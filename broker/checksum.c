@@ -8,6 +8,29 @@
 
 #define CRC_START UINT32_MAX
 
+/*
+ * ISA-L leaves the upper halves of the vector registers in use, and the next instruction of the older
+ * kind then waits for them: measured, 110 ns for each frame of 256 bytes or more, where the checksum
+ * itself takes 5 to 15.
+ */
+#if defined __x86_64__
+__attribute__((target("avx"))) static void uppers_clear_avx(void)
+{
+    __builtin_ia32_vzeroupper();
+}
+
+static inline void uppers_clear(void)
+{
+    if (__builtin_cpu_supports("avx")) {
+        uppers_clear_avx();
+    }
+}
+#else
+static inline void uppers_clear(void)
+{
+}
+#endif
+
 /* ISA-L neither inverts nor promises const, and counts in int. */
 static uint32_t crc_continue(uint32_t crc, const void *bytes, uint64_t count)
 {
@@ -16,7 +39,9 @@ static uint32_t crc_continue(uint32_t crc, const void *bytes, uint64_t count)
         unsigned char *bytes;
     } either = {.from = bytes};
     ensure(count <= CHUNK_BYTES_MAX);
-    return crc32_iscsi(either.bytes, (int)count, crc);
+    const uint32_t sum = crc32_iscsi(either.bytes, (int)count, crc);
+    uppers_clear();
+    return sum;
 }
 
 uint32_t checksum_bytes(const void *bytes, uint64_t count)
