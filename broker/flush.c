@@ -208,6 +208,7 @@ static void flush_end(struct store *store)
 
 static void syncs_begin(struct store *store);
 static void captured_write(struct store *store, bool dsync);
+static void ahead_write(struct store *store);
 
 static void flush_op_done(struct io_op *io, int result)
 {
@@ -230,6 +231,8 @@ static void flush_op_done(struct io_op *io, int result)
     flush->outstanding--;
     if (flush->state == FLUSH_WRITING && flush->sync && flush->error == 0) {
         captured_write(store, false);
+    } else if (flush->state == FLUSH_WRITING && !flush->sync) {
+        ahead_write(store);
     }
     if (flush->outstanding > 0) {
         return;
@@ -432,30 +435,6 @@ static void syncs_begin(struct store *store)
     }
 }
 
-static void flush_begin_full(struct store *store)
-{
-    struct flush *flush = &store->flush;
-    uint32_t count = 0;
-    flush->state = FLUSH_WRITING;
-    flush->sync = false;
-    flush->error = 0;
-    list_each(node, &flush->full)
-    {
-        struct chunk *chunk = list_entry(node, struct chunk, full);
-        struct range range;
-        list_remove(&chunk->full);
-        if (chunk->topic != NULL && range_of(store, chunk, UINT64_MAX, &range)) {
-            range_write(store, &range, false);
-            if (++count == FLUSH_FULL_MAX) {
-                break;
-            }
-        }
-    }
-    if (flush->outstanding == 0) {
-        flush->state = FLUSH_IDLE;
-    }
-}
-
 static bool flush_sync_due(const struct store *store)
 {
     const struct flush *flush = &store->flush;
@@ -476,15 +455,51 @@ static bool flush_sync_due(const struct store *store)
     return false;
 }
 
+/* Of a write-only flush: keeps the device busy with chunks that are complete. */
+static void ahead_write(struct store *store)
+{
+    struct flush *flush = &store->flush;
+    if (flush->error != 0 || flush_sync_due(store)) {
+        return;
+    }
+    list_each(node, &flush->full)
+    {
+        if (flush->outstanding >= FLUSH_AHEAD_WRITES) {
+            break;
+        }
+        struct chunk *chunk = list_entry(node, struct chunk, full);
+        struct range range;
+        list_remove(&chunk->full);
+        if (chunk->topic != NULL && range_of(store, chunk, UINT64_MAX, &range)) {
+            range_write(store, &range, false);
+        }
+    }
+}
+
+static void flush_begin_ahead(struct store *store)
+{
+    struct flush *flush = &store->flush;
+    flush->sync = false;
+    flush->error = 0;
+    ahead_write(store);
+    flush->state = flush->outstanding > 0 ? FLUSH_WRITING : FLUSH_IDLE;
+}
+
 void flush_tick(struct store *store)
 {
-    if (!flush_idle(&store->flush) || store->fenced != 0) {
+    if (store->fenced != 0) {
+        return;
+    }
+    if (!flush_idle(&store->flush)) {
+        if (!store->flush.sync) {
+            ahead_write(store);
+        }
         return;
     }
     if (flush_sync_due(store)) {
         flush_begin_sync(store);
     } else if (!list_empty(&store->flush.full)) {
-        flush_begin_full(store);
+        flush_begin_ahead(store);
     }
 }
 

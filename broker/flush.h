@@ -6,7 +6,9 @@
  * Invariants: at most one flush is in flight, so at most one write per block; frames appended after
  *             the capture carry the next sync's number, and nothing of them is written before this
  *             sync has succeeded; any write or sync error fences the store.
- * A flush that only writes (chunks that are complete, between two syncs) moves no watermark.
+ * A flush that only writes (chunks that are complete, between two syncs) moves no watermark. It is a
+ * stream: each write that is done makes room for the next chunk, until a sync is due or nothing is
+ * complete.
  */
 #ifndef TUSK_BROKER_FLUSH_H
 #define TUSK_BROKER_FLUSH_H
@@ -64,8 +66,9 @@ enum {
     FLUSH_BLOCKS = 64,
     /* Writes in flight beyond which a flush begins none of a further topic. */
     FLUSH_WRITES_MAX = 256,
-    /* Chunks that one write-only flush takes. */
-    FLUSH_FULL_MAX = 64,
+    /* Writes of a write-only flush in flight at a time: enough for the device, few enough that a sync,
+     * which waits for them, begins soon. */
+    FLUSH_AHEAD_WRITES = 16,
 };
 
 int flush_init(struct flush *flush);
