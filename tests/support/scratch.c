@@ -174,3 +174,13 @@ void *shared_memory(size_t bytes)
     check(memory != MAP_FAILED);
     return memory;
 }
+
+void *shared_file(const char *path, size_t bytes)
+{
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    check_say(fd >= 0, "cannot open %s: %m", path);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    check(memory != MAP_FAILED);
+    (void)close(fd);
+    return memory;
+}

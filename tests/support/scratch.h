@@ -34,4 +34,7 @@ char *scratch_read(const char *path, size_t *bytes);
 /* Memory that this process and its future children share; zero-filled. */
 void *shared_memory(size_t bytes);
 
+/* The first bytes of a file, shared with whoever else maps it. */
+void *shared_file(const char *path, size_t bytes);
+
 #endif

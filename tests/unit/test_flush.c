@@ -405,3 +405,123 @@ Test(flush, none)
     cr_assert_eq(stage_answered(lane, wait)->error, 0);
     cr_assert_eq(state()->durable_seq, 40);
 }
+
+/* Writes from the arena wait until the test lets them go. */
+static struct io_op *held[64];
+static unsigned held_count;
+
+static void hold_submit(struct io *io, struct io_op *op)
+{
+    const uint64_t offset = (uint64_t)((uintptr_t)op->buffer - (uintptr_t)stage.arena.base);
+    if (op->kind != IO_WRITE || offset >= stage.arena.bytes) {
+        real_ops->submit(io, op);
+        return;
+    }
+    cr_assert_lt(held_count, 64u);
+    held[held_count++] = op;
+}
+
+static void hold(void)
+{
+    real_ops = stage.io->ops;
+    spying_ops = *real_ops;
+    spying_ops.submit = hold_submit;
+    stage.io->ops = &spying_ops;
+}
+
+static void let_go(unsigned count)
+{
+    struct io_op *going[64];
+    cr_assert_leq(count, held_count);
+    memcpy(going, held, count * sizeof *going);
+    held_count -= count;
+    memmove(held, held + count, held_count * sizeof *held);
+    for (unsigned i = 0; i < count; i++) {
+        const uint32_t outstanding = stage.store.flush.outstanding;
+        const unsigned before = held_count;
+        real_ops->submit(stage.io, going[i]);
+        while (stage.store.flush.outstanding == outstanding && held_count == before) {
+            (void)io_poll(stage.io);
+        }
+    }
+}
+
+/* Appends without flushing; segments grow meanwhile. */
+static void fill_chunks(uint64_t count)
+{
+    const uint64_t end = state()->tail_position + count * STAGE_CHUNK;
+    for (unsigned i = 0; state()->tail_position < end; i++) {
+        cr_assert_lt(i, 100000u);
+        if (stage_lane_has_room(lane, 30000)) {
+            (void)stage_append(lane, topic, 30000, 1, 0);
+        }
+        stage_clock(&stage, 1000);
+        (void)io_poll(stage.io);
+        (void)stage_take(&stage);
+        stage_look(&stage);
+    }
+}
+
+Test(flush, writes_ahead_as_a_stream_until_a_sync_is_due)
+{
+    const struct flush *flush = &stage.store.flush;
+    stage.config.fsync = FSYNC_INTERVAL;
+    stage.config.fsync_interval_ns = 1000000000;
+    fill_chunks(2); /* and a sync of the small ones */
+    (void)flush_want(&stage.store);
+    stage_settle(&stage);
+    hold();
+    fill_chunks(30);
+    flush_tick(&stage.store);
+    cr_assert_eq(held_count, FLUSH_AHEAD_WRITES);
+    for (unsigned i = 0; i < 6; i++) { /* one is done, the next one begins */
+        let_go(1);
+        cr_assert_eq(held_count, FLUSH_AHEAD_WRITES);
+        cr_assert_eq(flush->outstanding, FLUSH_AHEAD_WRITES);
+    }
+    cr_assert(!list_empty(&flush->full));
+    stage_clock(&stage, 1000000000);
+    flush_tick(&stage.store);
+    cr_assert_eq(held_count, FLUSH_AHEAD_WRITES);
+    const uint64_t number = flush->next_sync;
+    let_go(FLUSH_AHEAD_WRITES - 1);
+    cr_assert_eq(held_count, 1, "a sync is due, and something else was begun");
+    cr_assert_not(flush->sync);
+    let_go(1);
+    flush_tick(&stage.store);
+    cr_assert(flush->sync && flush->number == number, "the sync did not begin at once");
+    cr_assert(list_empty(&flush->full));
+    const uint64_t captured = state()->captured_position;
+    cr_assert_eq(captured, state()->tail_position);
+    while (held_count > 0) {
+        let_go(1);
+    }
+    stage.io->ops = real_ops;
+    stage_settle(&stage);
+    cr_assert_eq(state()->durable_position, captured);
+    stage_read(&stage, state(), NULL, NULL);
+}
+
+/* What is complete when the stream has nothing left to write joins it at once. */
+Test(flush, writes_what_becomes_complete_while_others_are_in_flight)
+{
+    stage.config.fsync = FSYNC_INTERVAL;
+    stage.config.fsync_interval_ns = 1000000000;
+    fill_chunks(2);
+    (void)flush_want(&stage.store);
+    stage_settle(&stage);
+    hold();
+    fill_chunks(2);
+    flush_tick(&stage.store);
+    const unsigned before = held_count;
+    cr_assert_gt(before, 0u);
+    fill_chunks(3);
+    flush_tick(&stage.store);
+    cr_assert_geq(held_count, before + 3);
+    while (held_count > 0) {
+        let_go(1);
+    }
+    stage.io->ops = real_ops;
+    stage_settle(&stage);
+    stage_read(&stage, state(), NULL, NULL);
+}
