@@ -325,6 +325,7 @@ static void chunk_written(struct io_op *op, int result)
     struct store *store = op->context;
     struct snapshot *snapshot = &store->snapshot;
     if (result != 0) {
+        snapshot->state = SNAPSHOT_IDLE;
         store_fence(store, result, "a write of the snapshot");
         return;
     }

@@ -368,7 +368,8 @@ void store_detach(struct store *store, const struct mapping *arena)
 bool store_settled(const struct store *store)
 {
     return flush_idle(&store->flush) && !segment_set_busy(&store->segments) &&
-           !superblock_writer_busy(&store->numbers.writer) && store->loading == 0;
+           !superblock_writer_busy(&store->numbers.writer) && store->loading == 0 &&
+           store->snapshot.state != SNAPSHOT_WRITING;
 }
 
 void store_seal(struct store *store)
