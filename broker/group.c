@@ -15,6 +15,9 @@ static bool claim_is(const struct pending *pending, enum submission_flag flag)
     return (pending->submission.flags & flag) != 0;
 }
 
+/* Of an entry in many chunks a claim holds this part of the arena at once. */
+enum { CLAIM_ARENA_PART = 16 };
+
 /* How a claim's walk stands. */
 enum walk {
     WALK_DONE,    /* as far as it goes */
@@ -112,7 +115,7 @@ static void starved_forget(struct chunk *chunk)
 
 /*
  * The next chunk is not there yet. Where the arena has no room for it the walk holds nothing while it
- * waits, since what it holds may be all that could go: it ends with what it has, or begins again.
+ * waits, since what it holds may be all that could go: it ends with what it has, or goes on later.
  */
 static enum walk walk_wait(struct pending *pending, struct chunk *next)
 {
@@ -123,10 +126,42 @@ static enum walk walk_wait(struct pending *pending, struct chunk *next)
             return WALK_DONE;
         }
         chunks_release(pending, 0);
-        walk_begin(pending);
     }
     list_push_back(&next->waiters, &pending->queue);
     return WALK_WAITING;
+}
+
+/* How many chunks of one entry are held at once: a large entry must not need all of its chunks in the
+ * arena, nor many claims for such entries all of the arena. */
+static uint32_t holds_max(const struct store *store)
+{
+    const uint32_t part = store->pool.bigs / CLAIM_ARENA_PART;
+    return part < 2 ? 2 : part > CLAIM_CHUNKS_MAX ? CLAIM_CHUNKS_MAX : part;
+}
+
+/* A chunk more is about to be held. Those in the middle of a large entry go: the client asks for them
+ * again, one after the other. */
+static void chunks_make_room(struct pending *pending)
+{
+    if (pending->claim.count == 0 && pending->claim.chunk_count >= holds_max(pending->store)) {
+        chunks_release(pending, 1);
+    }
+}
+
+/* The claim is about to be granted: its first chunk is held, in the arena or not, and with it all that
+ * follow are kept from being trimmed until the client has reaped the completion. */
+static void range_hold(struct pending *pending)
+{
+    struct claim *claim = &pending->claim;
+    const uint64_t first = chunk_number(claim->first_position, pending->store->chunk_bytes);
+    if (claim->chunk_count > 0 && claim->chunks[0]->number == first) {
+        return;
+    }
+    chunks_release(pending, claim->chunk_count < CLAIM_CHUNKS_MAX ? claim->chunk_count : 0);
+    chunk_hold(pending, topic_chunk(pending->topic, first));
+    struct chunk *const held = claim->chunks[claim->chunk_count - 1];
+    memmove(claim->chunks + 1, claim->chunks, (claim->chunk_count - 1) * sizeof(struct chunk *));
+    claim->chunks[0] = held;
 }
 
 /* The chunk of position `at`, held. WALK_DONE: *chunk is set, or NULL where the claim must end. */
@@ -145,12 +180,9 @@ static enum walk walk_chunk(struct pending *pending, struct chunk **chunk)
         return WALK_DONE;
     }
     struct chunk *next = topic_chunk(pending->topic, number);
-    int error = next == NULL || claim->chunk_count == CLAIM_CHUNKS_MAX ? -EMSGSIZE : 0;
-    if (error == 0) {
-        error = fetch_use(store, next, READ_ON);
-        if (error == STORE_WAIT) {
-            return walk_wait(pending, next);
-        }
+    const int error = next == NULL ? -EBADMSG : fetch_use(store, next, READ_ON);
+    if (error == STORE_WAIT) {
+        return walk_wait(pending, next);
     }
     if (error != 0 && claim->count > 0) {
         return WALK_DONE; /* what is before the damage is good */
@@ -159,6 +191,7 @@ static enum walk walk_chunk(struct pending *pending, struct chunk **chunk)
         pending_complete(pending, claim->first_seq, error, claim->first_position);
         return WALK_ENDED;
     }
+    chunks_make_room(pending);
     chunk_hold(pending, next);
     *chunk = next;
     return WALK_DONE;
@@ -317,6 +350,9 @@ static void claim_finish(struct pending *pending)
         .value = claim->first_position,
     };
     const bool wait = claim_awaits_sync(pending);
+    if (claim->count > 0) {
+        range_hold(pending);
+    }
     if (claim->count > 0 && !claim_is(pending, SUBMIT_PEEK)) {
         const int outcome = claim_grant(pending, wait);
         if (outcome == STORE_WAIT) {

@@ -16,7 +16,7 @@
 #include "broker/store.h"
 #include "shm/submission.h"
 
-/* A claim touches at most so many chunks. */
+/* A claim holds at most so many chunks at once; it touches more only in an entry that has more. */
 enum { CLAIM_CHUNKS_MAX = 32 };
 
 /* A claim's walk over the log. */
@@ -32,7 +32,7 @@ struct claim {
     uint64_t bytes;
     uint32_t count;
     uint64_t at; /* inside an entry of several fragments: the next one; else position */
-    struct chunk *chunks[CLAIM_CHUNKS_MAX]; /* held: those of [first_position, at) */
+    struct chunk *chunks[CLAIM_CHUNKS_MAX]; /* held: the first one and some or all of the others */
     uint32_t chunk_count;
 };
 

@@ -118,13 +118,13 @@ static void topic_write(const struct cold *cold)
 static void plain_open(struct plain *plain, const char *data)
 {
     char path[512];
-    snprintf(path, sizeof path, "%s/segments", data);
+    snprintf(path, sizeof path, "%s/default/segments", data);
     struct dirent **names;
     const int count = scandir(path, &names, NULL, alphasort);
     check(count > 0);
     for (int i = 0; i < count; i++) {
         if (strstr(names[i]->d_name, ".seg") != NULL && plain->count < FILES_MAX) {
-            snprintf(path, sizeof path, "%s/segments/%s", data, names[i]->d_name);
+            snprintf(path, sizeof path, "%s/default/segments/%s", data, names[i]->d_name);
             const int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
             struct stat stat;
             check(fd >= 0 && fstat(fd, &stat) == 0);

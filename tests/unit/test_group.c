@@ -375,3 +375,53 @@ Test(group, larger_than_the_arena)
     }
     nothing_held();
 }
+
+/* An entry of more chunks than the arena has: it is found and handed out holding few of them; all stay
+ * on the disk, and can be asked for one by one, until the completion is reaped, though the cursor has
+ * passed them. */
+Test(group, entry_larger_than_the_arena)
+{
+    enum { LARGE = 40 * STAGE_CHUNK };
+    stage_close(&stage);
+    stage.config.arena_bytes = 128 * STAGE_CHUNK;
+    stage_open(&stage);
+    lane = stage_lane_open_sized(&stage, UINT64_C(8) << 20);
+    topic = stage_topic_open(lane, "t");
+    (void)stage_append(lane, topic, 100, 0, 0);
+    (void)stage_append(lane, topic, LARGE, 1, 0);
+    (void)stage_append(lane, topic, 100, 2, 0);
+    stage_settle(&stage);
+    stage_close(&stage);
+    stage.config.arena_bytes = 16 * STAGE_CHUNK;
+    stage_open(&stage);
+    open_again();
+    cr_assert_eq(stage_answered(lane, stage_claim(lane, topic, 1, 1, 1000, 0))->error, 1);
+    stage.reaping = false;
+    const uint64_t large = stage_claim(lane, topic, UINT64_MAX, 1, 1000, 0);
+    stage_settle(&stage);
+    const uint64_t first = chunk_number(state()->first_position, STAGE_CHUNK);
+    const uint64_t last = chunk_number(state()->tail_position, STAGE_CHUNK);
+    cr_assert_gt(last - first, 40);
+    cr_assert_leq(stage_holds(&stage), 4);
+    const uint64_t next = stage_claim(other, topic, UINT64_MAX, 1, 1000, 0);
+    for (uint64_t number = first; number <= last; number++) {
+        const uint64_t ask = stage_ask(other, SUBMIT_FETCH, topic, number, SUBMIT_BY_CHUNK);
+        stage_settle(&stage);
+        stage_reap(other);
+        cr_assert_eq(stage_answer(other, ask)->error, 0, "chunk %zu", (size_t)number);
+    }
+    cr_assert_eq(stage_answer(other, next)->error, 1);
+    cr_assert_eq(stage_answer(other, next)->seq, 2);
+    cr_assert_eq(state()->first_chunk, first, "it was trimmed while it was read");
+    stage_reap(lane);
+    cr_assert_eq(stage_answer(lane, large)->error, 1);
+    cr_assert_eq(stage_answer(lane, large)->seq, 1);
+    stage.reaping = true;
+    stage_settle(&stage);
+    (void)stage_append(lane, topic, 100, 3, 0); /* what could not be recorded then is now */
+    stage_settle(&stage);
+    cr_assert_eq(claim(1, 1, 1000, 0)->error, 1);
+    stage_settle(&stage);
+    cr_assert_gt(state()->first_chunk, first);
+    cr_assert_eq(stage_holds(&stage), 0);
+}
