@@ -241,11 +241,24 @@ uint64_t frame_scan_gap_end(const struct frame_scan *scan)
     return scan->position + (intact ? 0 : FRAME_ALIGNMENT);
 }
 
+/* From `at` on to where something else than zeros lies, in whole steps; beyond a tail they are most of
+ * a chunk, and no frame is made of them. */
+static uint64_t zeros_skip(const struct frame_scan *scan, uint64_t at)
+{
+    enum { STEP = 16 * FRAME_ALIGNMENT };
+    static const uint8_t zeros[STEP];
+    const uint64_t from = at;
+    while (at + STEP <= scan->end && memcmp(scan->image + (at - scan->start), zeros, STEP) == 0) {
+        at += STEP;
+    }
+    return at == from ? at : at - FRAME_ALIGNMENT; /* a header may begin with zeros */
+}
+
 bool frame_scan_search(const struct frame_scan *scan, uint64_t from, uint64_t upto,
                        struct frame_view *view)
 {
-    for (uint64_t at = from; at < upto && at + FRAME_HEADER_BYTES <= scan->end;
-         at += FRAME_ALIGNMENT) {
+    for (uint64_t at = zeros_skip(scan, from); at < upto && at + FRAME_HEADER_BYTES <= scan->end;
+         at = zeros_skip(scan, at + FRAME_ALIGNMENT)) {
         view_at(scan, at, view);
         if (header_plausible(&view->header, scan->end - at) && view->header.seq >= scan->seq &&
             salt_fits(scan, view->header.salt, at) && view_intact(scan, view)) {

@@ -1,9 +1,11 @@
 /* Sparse store: see sparse_store.h. */
 #include "tests/support/sparse_store.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "broker/io_backend.h"
@@ -167,7 +169,8 @@ uint64_t sparse_store_make(const char *data_dir, uint32_t topics, uint64_t bytes
     struct store *store = calloc(1, sizeof *store);
     const struct mapping arena = {.base = io_buffer_new(ARENA_BYTES), .bytes = ARENA_BYTES};
     check(store != NULL && arena.base != NULL && topics <= TOPICS_MAX);
-    snprintf(config.data_dir, sizeof config.data_dir, "%s", data_dir);
+    check(mkdir(data_dir, 0700) == 0 || errno == EEXIST);
+    snprintf(config.data_dir, sizeof config.data_dir, "%s/default", data_dir);
     directory_make(store, &config);
     store->config = &config;
     store->io = sparse_io();

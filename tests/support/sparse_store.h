@@ -16,7 +16,7 @@ enum {
     SPARSE_ENTRIES = 10,
 };
 
-/* Makes a store of the default geometry with topics "crowd-0000000" ...; their entries are those of
+/* Makes the store of the default namespace in a broker's data directory, of the default geometry with topics "crowd-0000000" ...; their entries are those of
  * crowd_append(), numbered by seq. Returns the seq that the next one of each topic will have. */
 uint64_t sparse_store_make(const char *data_dir, uint32_t topics, uint64_t bytes);
 
