@@ -140,6 +140,7 @@ static void mail_take(struct broker *broker, const struct mail *mail)
     case MAIL_ENGINE_STOPPED:
         engine_stopped(broker);
         return;
+    case MAIL_STORE_SET_DONE:
     case MAIL_STORE_CLOSED:
     case MAIL_JOB_DONE:
         namespace_set_mail(&broker->namespaces, mail);
@@ -151,6 +152,7 @@ static void mail_take(struct broker *broker, const struct mail *mail)
         session_set_mail(&broker->sessions, mail);
         return;
     case MAIL_STORE_ATTACH:
+    case MAIL_STORE_SET:
     case MAIL_STORE_CLOSE:
     case MAIL_CLIENT_ATTACH:
     case MAIL_LANE_ATTACH:
@@ -311,10 +313,9 @@ static int control_prepare(struct broker *broker)
 
 static int engines_start(struct broker *broker, struct fault *fault)
 {
-    struct engine_setup setup = {
+    const struct engine_setup setup = {
         .config = &broker->config, .log = broker->log, .control = &broker->mailbox};
     while (broker->engines_count < broker->config.engines) {
-        setup.number = broker->engines_count;
         struct engine *engine;
         const int error = engine_start(&engine, &setup, fault);
         if (error != 0) {

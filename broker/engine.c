@@ -2,13 +2,13 @@
 #include "broker/engine.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "broker/engine_state.h"
 #include "broker/io_backend.h"
+#include "broker/retention.h"
 #include "broker/topic_admin.h"
 #include "shm/ensure.h"
 
@@ -107,6 +107,43 @@ static void store_ended(struct engine *engine, struct engine_store *store)
     post(engine, &store->closed_mail, MAIL_STORE_CLOSED, store);
 }
 
+/*
+ * From `each` to another schedule: readers wait for a watermark that may not move any more, so all who
+ * wait look again. To `each`: what is committed becomes durable before the change counts as done, and
+ * the word is there before the next unit is [T1].
+ */
+static void store_set(struct engine_store *store)
+{
+    const struct engine_store_options *wanted = &store->wanted;
+    struct config *config = &store->config;
+    const bool schedule = config->fsync != wanted->fsync;
+    config->fsync = wanted->fsync;
+    config->fsync_interval_ns = wanted->fsync_interval_ns;
+    config->consistency = wanted->consistency;
+    config->persist_every = wanted->persist_every;
+    config->retention = wanted->retention;
+    atom_store_relaxed(&store->directory->sync_each, config->fsync == FSYNC_EACH); /* [T1] orders */
+    atom_store_relaxed(&store->directory->strict, config->consistency == READ_STRICTLY_AT_ONCE);
+    atom_store_relaxed(&store->directory->persist_every, config->persist_every); /* alone */
+    retention_default_set(&store->store, &config->retention);
+    segment_set_reserve(&store->store.segments,
+                        config->fsync == FSYNC_NONE ? 0 : SEGMENT_ZEROED_DEFAULT);
+    if (schedule) {
+        store_wake_readers(&store->store);
+    }
+    store->set_sync = flush_want(&store->store);
+    store->setting = true;
+}
+
+static void store_set_look(struct engine *engine, struct engine_store *store)
+{
+    if (store->setting && (store->store.flush.durable_sync >= store->set_sync ||
+                           store->store.fenced != 0 || store->stage == STORE_ENDED)) {
+        store->setting = false;
+        post(engine, &store->set_done_mail, MAIL_STORE_SET_DONE, store);
+    }
+}
+
 static void stop(struct engine *engine)
 {
     engine->stopping = true;
@@ -157,6 +194,11 @@ static void mail_handle(struct engine *engine, const struct mail *mail)
     case MAIL_STORE_ATTACH:
         store_serve(engine, mail->subject);
         break;
+    case MAIL_STORE_SET:
+        if (!ended(mail->subject)) { /* else MAIL_STORE_CLOSED is the answer */
+            store_set(mail->subject);
+        }
+        break;
     case MAIL_STORE_CLOSE:
         engine_store_stop(mail->subject);
         break;
@@ -176,6 +218,7 @@ static void mail_handle(struct engine *engine, const struct mail *mail)
     case MAIL_PINS_ATTACHED:
     case MAIL_CLIENT_CLOSED:
     case MAIL_CLIENT_HOSTILE:
+    case MAIL_STORE_SET_DONE:
     case MAIL_STORE_CLOSED:
     case MAIL_ENGINE_STOPPED:
     case MAIL_JOB_DONE:
@@ -213,6 +256,7 @@ static void stores_step(struct engine *engine)
     {
         struct engine_store *store = list_entry(node, struct engine_store, stores);
         engine_store_step(store);
+        store_set_look(engine, store);
         if (store->stage == STORE_ENDED) {
             store_ended(engine, store);
         }
@@ -245,13 +289,12 @@ static int engine_open_io(struct engine *engine, struct fault *fault)
         return outcome;
     }
     if (outcome == IO_OPEN_FELL_BACK) {
-        log_warning(engine->setup.log, "engine.io",
-                    "backend=%s direct=%s engine=%" PRIu32 " reason=%s", engine->io->ops->name,
-                    io_direct_name(engine->io->direct), engine->setup.number,
+        log_warning(engine->setup.log, "engine.io", "backend=%s direct=%s reason=%s",
+                    engine->io->ops->name, io_direct_name(engine->io->direct),
                     LOG_QUOTE(fault->text));
     } else {
-        log_info(engine->setup.log, "engine.io", "backend=%s direct=%s engine=%" PRIu32,
-                 engine->io->ops->name, io_direct_name(engine->io->direct), engine->setup.number);
+        log_info(engine->setup.log, "engine.io", "backend=%s direct=%s", engine->io->ops->name,
+                 io_direct_name(engine->io->direct));
     }
     const int error = io_start(engine->io);
     return error == 0 ? 0

@@ -56,6 +56,7 @@ int engine_store_open(struct engine_store **out, const struct engine_store_setup
     made->directory = setup->directory;
     made->arena = setup->arena;
     made->attach_mail = (struct mail){.kind = MAIL_STORE_ATTACH, .subject = made};
+    made->set_mail = (struct mail){.kind = MAIL_STORE_SET, .subject = made};
     made->close_mail = (struct mail){.kind = MAIL_STORE_CLOSE, .subject = made};
     made->store.config = &made->config;
     made->store.log = setup->log;

@@ -41,6 +41,15 @@ struct engine_store_setup {
     struct mapping arena;
 };
 
+/* What a namespace may change while its store is served. */
+struct engine_store_options {
+    enum fsync_schedule fsync;
+    uint64_t fsync_interval_ns;
+    enum read_consistency consistency;
+    uint64_t persist_every;
+    struct retention_policy retention;
+};
+
 struct engine_store {
     struct config config;
     struct directory_shm *directory;
@@ -48,14 +57,19 @@ struct engine_store {
     struct store store;
     struct mail attach_mail;
     struct mail close_mail;
-    void *owner; /* whoever had it made */
+    struct mail set_mail;
+    struct engine_store_options wanted; /* the engine's from MAIL_STORE_SET to its answer */
+    void *owner;                        /* whoever had it made */
 
     /* Engine. */
     struct engine *engine;
     struct list_node stores; /* in engine.stores */
     struct lane_set lanes;
     struct mail closed_mail;
+    struct mail set_done_mail;
     enum engine_store_stage stage;
+    bool setting;      /* MAIL_STORE_SET waits for ... */
+    uint64_t set_sync; /* ... this sync */
     uint64_t stop_deadline_ns;
     uint64_t stop_sync;
     uint64_t tick_ns;

@@ -129,6 +129,7 @@ struct io_ops {
     int (*file_lock)(struct io *io, struct io_file *file, int64_t timeout_ns);
     int (*rename)(struct io *io, struct io_file *dir, const char *from, const char *to);
     int (*unlink)(struct io *io, struct io_file *dir, const char *name);
+    int (*dir_remove)(struct io *io, struct io_file *dir, const char *name);
     int (*now)(struct io *io, struct io_op *op);
 };
 
@@ -284,6 +285,13 @@ static inline int io_rename(struct io *io, struct io_file *dir, const char *from
     return io->ops->rename(io, dir, from, to);
 }
 
+/* An empty directory. */
+static inline int io_dir_remove(struct io *io, struct io_file *dir, const char *name)
+{
+    return io->ops->dir_remove(io, dir, name);
+}
+
+/* -EISDIR: a directory. */
 static inline int io_unlink(struct io *io, struct io_file *dir, const char *name)
 {
     return io->ops->unlink(io, dir, name);

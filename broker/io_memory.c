@@ -417,6 +417,15 @@ static int memory_unlink(struct io *io, struct io_file *dir, const char *name)
     return 0;
 }
 
+static int memory_dir_remove(struct io *io, struct io_file *dir, const char *name)
+{
+    const struct memory_node *node = memory_names_find(&node_of(dir)->names, name);
+    if (node != NULL && (!node->directory || node->names.count != 0)) {
+        return node->directory ? -ENOTEMPTY : -ENOTDIR;
+    }
+    return memory_unlink(io, dir, name);
+}
+
 static void memory_close(struct io *io)
 {
     ensure(memory_of(io)->files == NULL);
@@ -444,6 +453,7 @@ static const struct io_ops memory_ops = {
     .file_lock = memory_file_lock,
     .rename = memory_rename,
     .unlink = memory_unlink,
+    .dir_remove = memory_dir_remove,
     .now = memory_now,
 };
 

@@ -153,6 +153,7 @@ static const struct io_ops mmap_ops = {
     .file_lock = posix_file_lock,
     .rename = posix_rename,
     .unlink = posix_unlink,
+    .dir_remove = posix_dir_remove,
     .now = mmap_perform,
 };
 

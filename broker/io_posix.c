@@ -261,6 +261,12 @@ int posix_unlink(struct io *io, struct io_file *dir, const char *name)
     return unlinkat(posix_fd(dir), name, 0) == 0 ? 0 : -errno;
 }
 
+int posix_dir_remove(struct io *io, struct io_file *dir, const char *name)
+{
+    (void)io;
+    return unlinkat(posix_fd(dir), name, AT_REMOVEDIR) == 0 ? 0 : -errno;
+}
+
 int posix_step(struct io_op *op, int64_t result)
 {
     if (result == -EINTR || result == -EAGAIN) {

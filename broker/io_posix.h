@@ -40,6 +40,7 @@ int posix_file_size(struct io *io, struct io_file *file, uint64_t *bytes);
 int posix_file_lock(struct io *io, struct io_file *file, int64_t timeout_ns);
 int posix_rename(struct io *io, struct io_file *dir, const char *from, const char *to);
 int posix_unlink(struct io *io, struct io_file *dir, const char *name);
+int posix_dir_remove(struct io *io, struct io_file *dir, const char *name);
 int posix_now(struct io *io, struct io_op *op);
 
 /*

@@ -25,6 +25,7 @@ static const struct io_ops pwrite_ops = {
     .file_lock = posix_file_lock,
     .rename = posix_rename,
     .unlink = posix_unlink,
+    .dir_remove = posix_dir_remove,
     .now = posix_now,
 };
 

@@ -3,6 +3,8 @@
  * the sender gives the subject away until it is mailed back as named here.
  * Control thread to engine:
  *   MAIL_STORE_ATTACH   an opened struct engine_store, to be served; before any of its clients
+ *   MAIL_STORE_SET      store->wanted has new options: apply them, then mail MAIL_STORE_SET_DONE
+ *                       (none, if MAIL_STORE_CLOSED crosses it)
  *   MAIL_STORE_CLOSE    take what its lanes have published, flush, close, then mail MAIL_STORE_CLOSED
  *   MAIL_CLIENT_ATTACH  a welcomed session's struct client, of client->store; before any of its lanes
  *   MAIL_LANE_ATTACH    a new struct lane of an attached client
@@ -17,6 +19,7 @@
  *   MAIL_PINS_ATTACHED  every eviction from now on looks at the client's pins
  *   MAIL_CLIENT_CLOSED  nothing of the engine refers to the client or its lanes any more
  *   MAIL_CLIENT_HOSTILE client->hostile says what it did: close its session
+ *   MAIL_STORE_SET_DONE the options hold, and what was committed before is durable
  *   MAIL_STORE_CLOSED   nothing of the engine refers to the store or its clients any more
  *   MAIL_ENGINE_STOPPED the engine has ended after MAIL_STOP, subject: its struct engine
  * A namespace's job to the control thread:
@@ -27,6 +30,7 @@
 
 enum mail_kind {
     MAIL_STORE_ATTACH = 1,
+    MAIL_STORE_SET,
     MAIL_STORE_CLOSE,
     MAIL_CLIENT_ATTACH,
     MAIL_LANE_ATTACH,
@@ -38,6 +42,7 @@ enum mail_kind {
     MAIL_PINS_ATTACHED,
     MAIL_CLIENT_CLOSED,
     MAIL_CLIENT_HOSTILE,
+    MAIL_STORE_SET_DONE,
     MAIL_STORE_CLOSED,
     MAIL_ENGINE_STOPPED,
     MAIL_JOB_DONE,

@@ -2,6 +2,7 @@
 #include "broker/namespace.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 #include "shm/cleanup.h"
 #include "shm/crash_point.h"
 #include "shm/ensure.h"
+#include "shm/quantity.h"
+#include "shm/retention_policy.h"
 
 struct namespace *namespace_new(struct namespace_set *set, const void *key, uint32_t bytes)
 {
@@ -44,6 +47,7 @@ void namespace_free(struct namespace *space)
 {
     ensure(space->job == NAMESPACE_JOB_NONE && list_empty(&space->waiting));
     namespace_parts_free(space);
+    free(space->changed);
     list_remove(&space->namespaces);
     free(space);
 }
@@ -59,22 +63,22 @@ struct namespace_words namespace_words(const struct namespace *space)
 
 /* Options. */
 
-static int option_apply(struct options *options, const struct namespace *space, int at,
+static int option_apply(struct options *options, const struct namespace_facts *facts, int at,
                         struct fault *fault)
 {
-    const char *const text = space->facts.options[at];
+    const char *const text = facts->options[at];
     const struct option_spec *const spec = option_find(namespace_option_names[at]);
     ensure(spec != NULL);
     if (text[0] == '\0' || option_value_store(spec, text, options) == 0) {
         return 0;
     }
     char expected[256];
-    return fault_set(fault, -EINVAL, "%s = %s of namespace %s: expected %s", spec->name, text,
-                     NAMESPACE_WORDS(space),
-                     option_value_expected(spec, expected, sizeof expected));
+    return fault_set(fault, -EINVAL, "%s of a namespace: '%s' is not a value of it, expected %s",
+                     spec->name, text, option_value_expected(spec, expected, sizeof expected));
 }
 
-int namespace_configure(struct namespace *space, struct fault *fault)
+int namespace_configure(const struct namespace *space, const struct namespace_facts *facts,
+                        struct config *out, struct fault *fault)
 {
     cleanup_free struct options *options = calloc(1, sizeof *options);
     if (options == NULL) {
@@ -92,13 +96,37 @@ int namespace_configure(struct namespace *space, struct fault *fault)
             space->set->config->data_dir);
     }
     for (int at = 0; at < NAMESPACE_OPTIONS; at++) {
-        const int error = option_apply(options, space, at, fault);
+        const int error = option_apply(options, facts, at, fault);
         if (error != 0) {
             return error;
         }
     }
-    space->config = *config;
+    *out = *config;
     return 0;
+}
+
+struct namespace_option_text namespace_option_text(const struct config *config, int option)
+{
+    struct namespace_option_text text;
+    struct retention_text retention;
+    struct quantity_text interval;
+    const char *value = NULL;
+    const char *const name = namespace_option_names[option];
+    if (strcmp(name, "fsync") == 0) {
+        value = config->fsync == FSYNC_INTERVAL
+                    ? quantity_duration_format(&interval, config->fsync_interval_ns)
+                    : config_fsync_name(config->fsync);
+    } else if (strcmp(name, "retention") == 0) {
+        value = retention_policy_format(&retention, &config->retention);
+    } else if (config->consistency == READ_STRICTLY_AT_ONCE) {
+        value = "strict";
+    }
+    if (value == NULL) {
+        snprintf(text.text, sizeof text.text, "%" PRIu64, config->persist_every);
+    } else {
+        snprintf(text.text, sizeof text.text, "%s", value);
+    }
+    return text;
 }
 
 /* Opening. */
@@ -151,7 +179,11 @@ static int facts_check(const struct namespace *space, struct io *io, struct io_f
 static int place_prepare(struct namespace *space, struct io *io, struct fault *fault)
 {
     struct io_file *dir;
-    int result = store_dir_make(io, space->config.data_dir, &dir, fault);
+    int result = namespace_configure(space, &space->facts, &space->config, fault);
+    if (result != 0) {
+        return result;
+    }
+    result = store_dir_make(io, space->config.data_dir, &dir, fault);
     if (result != 0) {
         return result;
     }
@@ -184,42 +216,151 @@ static int store_prepare(struct namespace *space, struct fault *fault)
     return error;
 }
 
+/* Without its I/O object, which the store's opening has one of its own of. */
 static int job_open(struct namespace *space, struct fault *fault)
 {
-    struct io *io;
-    int error = namespace_configure(space, fault);
-    if (error != 0) {
-        return error;
-    }
-    error = io_open(&io, space->config.backend, space->config.direct, fault);
-    if (error < 0) {
-        return error;
-    }
-    error = place_prepare(space, io, fault);
-    io_close(io);
-    if (error == 0) {
-        error = store_prepare(space, fault);
-    }
+    int error = store_prepare(space, fault);
     if (error != 0) {
         namespace_parts_free(space);
     }
     return error;
 }
 
+/* Writing. */
+
+static int write_facts(struct namespace *space, struct io *io, struct fault *fault)
+{
+    struct io_file *dir;
+    struct config *config = malloc(sizeof *config);
+    if (config == NULL) {
+        return fault_set(fault, -ENOMEM, "no memory for the options of a namespace");
+    }
+    int error = namespace_configure(space, space->changed, config, fault);
+    if (error == 0) {
+        error = io_dir_open(io, NULL, config->data_dir, &dir);
+        if (error != 0) {
+            fault_set(fault, error, "%s cannot be opened: %s", config->data_dir, strerror(-error));
+        } else {
+            error = namespace_file_write(io, dir, config->data_dir, space->changed, fault);
+            io_file_close(io, dir);
+        }
+    }
+    free(config);
+    return error;
+}
+
+/* Removing. */
+
+struct sweep {
+    struct io *io;
+    struct io_file *dir;
+};
+
+static int sweep_one(void *context, const char *name)
+{
+    const struct sweep *sweep = context;
+    const int result = io_unlink(sweep->io, sweep->dir, name);
+    return result == -EISDIR || result == -ENOENT ? 0 : result;
+}
+
+/* Only files: what is below other directories is nobody's here. */
+static int files_remove(struct io *io, struct io_file *parent, const char *name)
+{
+    struct sweep sweep = {.io = io};
+    int result = io_dir_open(io, parent, name, &sweep.dir);
+    if (result == 0) {
+        result = io_dir_list(io, sweep.dir, sweep_one, &sweep);
+        io_file_close(io, sweep.dir);
+    }
+    return result;
+}
+
+int namespace_sweep(struct io *io, struct io_file *data, const char *name)
+{
+    struct io_file *dir;
+    int result = io_dir_open(io, data, name, &dir);
+    if (result != 0) {
+        return result;
+    }
+    result = files_remove(io, dir, "segments");
+    if (result == 0) {
+        result = io_dir_remove(io, dir, "segments");
+    }
+    io_file_close(io, dir);
+    if (result == 0 || result == -ENOENT) {
+        result = files_remove(io, data, name);
+    }
+    return result == 0 ? io_dir_remove(io, data, name) : result;
+}
+
+/* From the rename on it is removed, whatever happens to this broker. */
+static int dir_remove(struct namespace *space, struct io *io, struct io_file *data)
+{
+    char removed[NAMESPACE_NAME_BYTES_MAX + sizeof NAMESPACE_REMOVED];
+    snprintf(removed, sizeof removed, "%s" NAMESPACE_REMOVED, space->name.text);
+    (void)namespace_sweep(io, data, removed); /* one that an earlier removal has left */
+    int result = io_rename(io, data, space->name.text, removed);
+    if (result == 0) {
+        crash_point("namespace.renamed");
+        result = io_sync_now(io, data);
+    }
+    if (result == 0) {
+        crash_point("namespace.removed");
+        const int swept = namespace_sweep(io, data, removed);
+        if (swept != 0) {
+            log_warning(space->set->log, "namespace.left_over", "directory=%s reason=%s",
+                        LOG_QUOTE(removed), LOG_QUOTE(strerror(-swept)));
+        }
+    }
+    return result == -ENOENT ? 0 : result;
+}
+
+static int remove_dir(struct namespace *space, struct io *io, struct fault *fault)
+{
+    struct io_file *data;
+    const char *const path = space->set->config->data_dir;
+    int result = io_dir_open(io, NULL, path, &data);
+    if (result == 0) {
+        result = dir_remove(space, io, data);
+        io_file_close(io, data);
+    }
+    return result == 0 ? 0
+                       : fault_set(fault, result, "%s/%s cannot be removed: %s", path,
+                                   space->name.text, strerror(-result));
+}
+
 /* Jobs. */
 
-void namespace_job_run(struct namespace *space, enum namespace_job job)
+static int job_run(struct namespace *space, enum namespace_job job)
 {
-    int error = 0;
-    space->fault = (struct fault){0};
+    struct io *io;
+    struct fault *fault = &space->fault;
+    const struct config *config = space->set->config;
+    int error = io_open(&io, config->backend, config->direct, fault);
+    if (error < 0) {
+        return error;
+    }
     switch (job) {
     case NAMESPACE_JOB_OPEN:
-        error = job_open(space, &space->fault);
+        error = place_prepare(space, io, fault);
+        break;
+    case NAMESPACE_JOB_WRITE:
+        error = write_facts(space, io, fault);
+        break;
+    case NAMESPACE_JOB_REMOVE:
+        error = remove_dir(space, io, fault);
         break;
     case NAMESPACE_JOB_NONE:
         ensure(!"a job");
     }
-    if (error == 0) {
+    io_close(io);
+    return error == 0 && job == NAMESPACE_JOB_OPEN ? job_open(space, fault) : error;
+}
+
+void namespace_job_run(struct namespace *space, enum namespace_job job)
+{
+    space->fault = (struct fault){0};
+    if (job_run(space, job) == 0) {
         space->fault = (struct fault){0}; /* words of what was not in the way */
     }
 }

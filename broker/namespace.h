@@ -30,18 +30,23 @@
 
 struct namespace_set;
 struct namespace_engine;
+struct session;
 
 #define NAMESPACE_DEFAULT "default"
 
 enum namespace_state {
-    NAMESPACE_CLOSED,  /* nobody has asked for it since the broker started */
-    NAMESPACE_OPENING, /* a job */
-    NAMESPACE_SERVING, /* an engine has the store */
+    NAMESPACE_CLOSED,   /* nobody has asked for it since the broker started */
+    NAMESPACE_OPENING,  /* a job */
+    NAMESPACE_SERVING,  /* an engine has the store */
+    NAMESPACE_CLOSING,  /* the engine is letting go of the store, which will be removed */
+    NAMESPACE_REMOVING, /* a job */
 };
 
 enum namespace_job {
     NAMESPACE_JOB_NONE,
-    NAMESPACE_JOB_OPEN, /* make what is missing on disk, make regions, recover the store */
+    NAMESPACE_JOB_OPEN,   /* make what is missing on disk, make regions, recover the store */
+    NAMESPACE_JOB_WRITE,  /* write `changed` to disk */
+    NAMESPACE_JOB_REMOVE, /* remove its directory */
 };
 
 struct namespace
@@ -50,8 +55,9 @@ struct namespace
     struct list_node namespaces; /* in namespace_set.all */
     struct namespace_name name;  /* of its directories */
     struct namespace_facts facts;
-    bool on_disk;        /* it has a directory that says so */
-    struct fault damage; /* error 0, or why it cannot be used */
+    struct namespace_facts *changed; /* what JOB_WRITE writes, while it does */
+    bool on_disk;                    /* it has a directory that says so */
+    struct fault damage;             /* error 0, or why it cannot be used */
     enum namespace_state state;
 
     /* While it is open. */
@@ -63,6 +69,8 @@ struct namespace
     struct counters counters; /* the control thread's */
     uint32_t sessions;        /* whose clients the engine knows ... */
     uint32_t sessions_open;   /* ... and that are not closing */
+    bool setting;             /* MAIL_STORE_SET is the engine's */
+    struct session *asker;    /* who waits for an answer about it, or NULL */
     struct list waiting;      /* of struct session.sessions: their HELLO waits for the job */
 
     enum namespace_job job;
@@ -84,9 +92,23 @@ struct namespace_words {
 struct namespace_words namespace_words(const struct namespace *space);
 #define NAMESPACE_WORDS(space) namespace_words(space).text
 
-/* Fills space->config with the broker's and the namespace's own options. 0 or -errno, the words in
- * fault. */
-int namespace_configure(struct namespace *space, struct fault *fault);
+/* What holds for a namespace of these facts: the broker's options and its own. 0 or -errno, the words
+ * in fault. */
+int namespace_configure(const struct namespace *space, const struct namespace_facts *facts,
+                        struct config *config, struct fault *fault);
+
+/* The value of an option that a namespace may have, as text. */
+struct namespace_option_text {
+    char text[NAMESPACE_OPTION_BYTES];
+};
+struct namespace_option_text namespace_option_text(const struct config *config, int option);
+
+/* The end of the name of a directory that is being removed; in no name of a namespace. */
+#define NAMESPACE_REMOVED "~removed"
+
+/* Finishes a removal that was cut short: `name` ends as said above. What is not a store's stays. 0 or
+ * -errno. */
+int namespace_sweep(struct io *io, struct io_file *data, const char *name);
 
 /* Begins a job on a thread of its own; MAIL_JOB_DONE follows. 0 or -errno. */
 int namespace_job_begin(struct namespace *space, enum namespace_job job);

@@ -3,11 +3,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "broker/io_backend.h"
 #include "shm/cleanup.h"
 #include "shm/ensure.h"
 
@@ -27,7 +25,8 @@ void namespace_set_add_engine(struct namespace_set *set, struct mailbox *engine)
 
 /* Finding. */
 
-static struct namespace *find_key(const struct namespace_set *set, const void *key, uint32_t bytes)
+struct namespace *namespace_set_find_key(const struct namespace_set *set, const void *key,
+                                         uint32_t bytes)
 {
     list_each(node, &set->all)
     {
@@ -39,7 +38,7 @@ static struct namespace *find_key(const struct namespace_set *set, const void *k
     return NULL;
 }
 
-static const struct namespace *find_name(const struct namespace_set *set, const char *name)
+const struct namespace *namespace_set_find_name(const struct namespace_set *set, const char *name)
 {
     list_each(node, &set->all)
     {
@@ -51,7 +50,7 @@ static const struct namespace *find_name(const struct namespace_set *set, const 
     return NULL;
 }
 
-static void add(struct namespace_set *set, struct namespace *space)
+void namespace_set_add(struct namespace_set *set, struct namespace *space)
 {
     list_push_back(&set->all, &space->namespaces);
     set->count++;
@@ -69,7 +68,7 @@ static int name_choose(const struct namespace_set *set, const void *key, uint32_
 {
     for (unsigned attempt = 0;; attempt++) {
         *name = namespace_name(key, bytes, attempt);
-        const struct namespace *other = find_name(set, name->text);
+        const struct namespace *other = namespace_set_find_name(set, name->text);
         if (other == NULL) {
             return 0;
         }
@@ -80,8 +79,8 @@ static int name_choose(const struct namespace_set *set, const void *key, uint32_
     }
 }
 
-static int make(struct namespace_set *set, const void *key, uint32_t bytes, struct namespace **out,
-                struct fault *fault)
+int namespace_set_make(struct namespace_set *set, const void *key, uint32_t bytes,
+                       struct namespace **out, struct fault *fault)
 {
     if (set->count >= NAMESPACES_MAX) {
         return fault_set(fault, -ENOSPC, "the broker has %" PRIu32 " namespaces, its limit",
@@ -97,7 +96,7 @@ static int make(struct namespace_set *set, const void *key, uint32_t bytes, stru
         return fault_set(fault, -ENOMEM, "the broker has no memory for another namespace");
     }
     space->name = name;
-    add(set, space);
+    namespace_set_add(set, space);
     *out = space;
     return 0;
 }
@@ -115,7 +114,7 @@ static struct namespace_engine *least_loaded(struct namespace_set *set)
     return least;
 }
 
-static void serve(struct namespace *space)
+void namespace_set_serve(struct namespace *space)
 {
     struct namespace_set *set = space->set;
     struct namespace_engine *engine = least_loaded(set);
@@ -131,16 +130,24 @@ static void serve(struct namespace *space)
              (int)(engine - set->engines), space->config.arena_bytes);
 }
 
-static int open_begin(struct namespace *space, struct fault *fault)
+static int job_start(struct namespace *space, enum namespace_job job, struct fault *fault)
 {
-    struct namespace_set *set = space->set;
-    const int error = namespace_job_begin(space, NAMESPACE_JOB_OPEN);
+    const int error = namespace_job_begin(space, job);
     if (error != 0) {
-        return fault_set(fault, error, "a thread to open namespace %s cannot be started: %s",
+        return fault_set(fault, error, "a thread for namespace %s cannot be started: %s",
                          NAMESPACE_WORDS(space), strerror(-error));
     }
+    space->set->jobs++;
+    return 0;
+}
+
+static int open_begin(struct namespace *space, struct fault *fault)
+{
+    const int error = job_start(space, NAMESPACE_JOB_OPEN, fault);
+    if (error != 0) {
+        return error;
+    }
     space->state = NAMESPACE_OPENING;
-    set->jobs++;
     return NAMESPACE_WAIT;
 }
 
@@ -148,19 +155,17 @@ int namespace_set_find(struct namespace_set *set, const void *key, uint32_t byte
                        struct namespace **out, struct fault *fault)
 {
     ensure(bytes > 0 && bytes <= NAMESPACE_KEY_BYTES_MAX);
-    struct namespace *space = find_key(set, key, bytes);
-    const int error = space == NULL ? make(set, key, bytes, &space, fault) : 0;
+    struct namespace *space = namespace_set_find_key(set, key, bytes);
+    const int error = space == NULL ? namespace_set_make(set, key, bytes, &space, fault) : 0;
     if (error != 0) {
         return error;
     }
     *out = space;
-    switch (space->state) {
-    case NAMESPACE_SERVING:
+    if (space->state == NAMESPACE_SERVING) {
         return NAMESPACE_READY;
-    case NAMESPACE_OPENING:
-        return NAMESPACE_WAIT;
-    case NAMESPACE_CLOSED:
-        break;
+    }
+    if (space->state != NAMESPACE_CLOSED || space->job != NAMESPACE_JOB_NONE) {
+        return NAMESPACE_WAIT; /* for the end of what is under way, see job_done() */
     }
     const int outcome = open_begin(space, fault);
     if (outcome < 0 && !space->on_disk) {
@@ -169,15 +174,29 @@ int namespace_set_find(struct namespace_set *set, const void *key, uint32_t byte
     return outcome;
 }
 
-static void open_failed(struct namespace *space)
+/* Nobody can have it now: tells all who wait. */
+static void refuse(struct namespace *space, const struct fault *why)
 {
     struct namespace_set *set = space->set;
-    const struct fault why = space->fault;
+    const struct fault words = *why;
     log_warning(set->log, "namespace.refused", "namespace=%s error=%d reason=%s",
-                NAMESPACE_WORDS(space), why.error, LOG_QUOTE(why.text));
+                NAMESPACE_WORDS(space), words.error, LOG_QUOTE(words.text));
     space->state = NAMESPACE_CLOSED;
-    set->opened(set->context, space, &why);
+    set->opened(set->context, space, &words);
     if (!space->on_disk) {
+        discard(space);
+    }
+}
+
+/* It is closed and no job runs: opens it again if somebody waits, forgets it if it is nowhere. */
+static void closed_look(struct namespace *space)
+{
+    struct fault fault = {0};
+    if (!list_empty(&space->waiting) && !space->set->stopping) {
+        if (open_begin(space, &fault) < 0) {
+            refuse(space, &fault);
+        }
+    } else if (!space->on_disk) {
         discard(space);
     }
 }
@@ -185,163 +204,298 @@ static void open_failed(struct namespace *space)
 static void open_done(struct namespace *space)
 {
     struct namespace_set *set = space->set;
-    set->jobs--;
-    namespace_job_end(space);
     if (space->fault.error != 0) {
-        open_failed(space);
+        refuse(space, &space->fault);
     } else if (set->stopping) {
         namespace_parts_free(space);
         space->state = NAMESPACE_CLOSED;
+        space->on_disk = true;
     } else {
-        serve(space);
+        namespace_set_serve(space);
         set->opened(set->context, space, NULL);
+    }
+}
+
+/* Changing. */
+
+static void answer(struct namespace *space, const struct fault *why)
+{
+    if (space->asker != NULL) {
+        space->set->answered(space->set->context, space, why->error == 0 ? NULL : why);
+        space->asker = NULL;
+    }
+}
+
+static int busy_check(const struct namespace *space, struct fault *fault)
+{
+    if (space->asker != NULL || space->setting || space->changed != NULL ||
+        space->job != NAMESPACE_JOB_NONE ||
+        (space->state != NAMESPACE_SERVING && space->state != NAMESPACE_CLOSED)) {
+        return fault_set(fault, -EBUSY, "namespace %s is being opened or changed: try again later",
+                         NAMESPACE_WORDS(space));
+    }
+    return 0;
+}
+
+/* Puts the value into the facts and checks that they can be. */
+static int value_apply(const struct namespace *space, struct namespace_facts *facts,
+                       const char *option, const char *value, struct fault *fault)
+{
+    const int at = namespace_option_find(option);
+    if (at < 0) {
+        return fault_set(fault, -EINVAL,
+                         "'%.60s' is no option of a namespace; there are fsync, consistency and "
+                         "retention",
+                         option);
+    }
+    const size_t bytes = strlen(value);
+    if (bytes == 0 || bytes >= NAMESPACE_OPTION_BYTES) {
+        return fault_set(fault, -EINVAL, "%s of a namespace: a value has 1 to %d bytes", option,
+                         NAMESPACE_OPTION_BYTES - 1);
+    }
+    memcpy(facts->options[at], value, bytes + 1);
+    if (strcmp(value, "default") == 0) {
+        facts->options[at][0] = '\0';
+    }
+    cleanup_free struct config *config = malloc(sizeof *config);
+    if (config == NULL) {
+        return fault_set(fault, -ENOMEM, "no memory for the options of a namespace");
+    }
+    const int error = namespace_configure(space, facts, config, fault);
+    if (error == 0 && facts->options[at][0] != '\0') { /* as the file's one parser reads it */
+        strcpy(facts->options[at], namespace_option_text(config, at).text);
+    }
+    return error;
+}
+
+int namespace_set_option(struct namespace *space, const char *option, const char *value,
+                         struct session *asker, struct fault *fault)
+{
+    int error = busy_check(space, fault);
+    if (error != 0) {
+        return error;
+    }
+    struct namespace_facts *changed = malloc(sizeof *changed);
+    if (changed == NULL) {
+        return fault_set(fault, -ENOMEM, "no memory for the options of a namespace");
+    }
+    *changed = space->facts;
+    error = value_apply(space, changed, option, value, fault);
+    if (error == 0) {
+        space->changed = changed;
+        error = job_start(space, NAMESPACE_JOB_WRITE, fault);
+    }
+    if (error != 0) {
+        space->changed = NULL;
+        free(changed);
+        return error;
+    }
+    space->asker = asker;
+    return 0;
+}
+
+int namespace_option_value(const struct namespace *space, const char *option,
+                           struct namespace_option_text *text, struct fault *fault)
+{
+    for (int at = 0; at < NAMESPACE_OPTIONS; at++) {
+        const char *const name = namespace_option_names[at];
+        const size_t length = strlen(name);
+        if (strcmp(option, name) == 0) {
+            *text = namespace_option_text(&space->config, at);
+            return 0;
+        }
+        if (strncmp(option, name, length) == 0 && strcmp(option + length, "_source") == 0) {
+            const bool own = space->facts.options[at][0] != '\0';
+            strcpy(text->text, own ? "namespace" : "default");
+            return 0;
+        }
+    }
+    return fault_set(fault, -EINVAL,
+                     "'%.60s' is no option of a namespace; there are fsync, consistency and "
+                     "retention",
+                     option);
+}
+
+/* The file has the new facts; who serves the store goes by them next. */
+static void written(struct namespace *space)
+{
+    struct namespace_facts *changed = space->changed;
+    space->changed = NULL;
+    if (space->fault.error == 0) {
+        cleanup_free struct config *config = malloc(sizeof *config);
+        space->facts = *changed;
+        if (config == NULL || namespace_configure(space, changed, config, &space->fault) != 0) {
+            fault_set(&space->fault, -ENOMEM,
+                      "no memory for the options of a namespace: they hold "
+                      "from the next start on");
+        } else if (space->state == NAMESPACE_SERVING) {
+            space->config.fsync = config->fsync;
+            space->config.fsync_interval_ns = config->fsync_interval_ns;
+            space->config.consistency = config->consistency;
+            space->config.persist_every = config->persist_every;
+            space->config.retention = config->retention;
+        }
+    }
+    free(changed);
+}
+
+static void write_done(struct namespace *space)
+{
+    written(space);
+    if (space->fault.error != 0 || space->state != NAMESPACE_SERVING || space->set->stopping) {
+        answer(space, &space->fault);
+        if (space->state == NAMESPACE_CLOSED) {
+            closed_look(space);
+        }
+        return;
+    }
+    const struct config *config = &space->config;
+    space->store->wanted = (struct engine_store_options){
+        .fsync = config->fsync,
+        .fsync_interval_ns = config->fsync_interval_ns,
+        .consistency = config->consistency,
+        .persist_every = config->persist_every,
+        .retention = config->retention,
+    };
+    space->setting = true;
+    mailbox_post(space->engine->mailbox, &space->store->set_mail);
+}
+
+static void set_done(struct namespace *space)
+{
+    const struct fault fine = {0};
+    space->setting = false;
+    log_info(space->set->log, "namespace.changed",
+             "namespace=%s fsync=%s consistency=%s retention=%s", NAMESPACE_WORDS(space),
+             namespace_option_text(&space->config, 0).text,
+             namespace_option_text(&space->config, 1).text,
+             namespace_option_text(&space->config, 2).text);
+    answer(space, &fine);
+}
+
+/* Removing. */
+
+int namespace_set_remove(struct namespace_set *set, const void *key, uint32_t bytes,
+                         struct session *asker, struct namespace **found, struct fault *fault)
+{
+    struct namespace *space = namespace_set_find_key(set, key, bytes);
+    *found = space;
+    if (space == NULL) {
+        return fault_set(fault, -ENOENT, "there is no such namespace");
+    }
+    if (bytes == strlen(NAMESPACE_DEFAULT) && memcmp(key, NAMESPACE_DEFAULT, bytes) == 0) {
+        return fault_set(fault, -EPERM, "the namespace '" NAMESPACE_DEFAULT "' stays");
+    }
+    if (space->sessions > 0) {
+        return fault_set(fault, -EBUSY, "%" PRIu32 " sessions use namespace %s", space->sessions,
+                         NAMESPACE_WORDS(space));
+    }
+    int error = busy_check(space, fault);
+    if (error != 0) {
+        return error;
+    }
+    if (space->state == NAMESPACE_SERVING) {
+        space->state = NAMESPACE_CLOSING;
+        mailbox_post(space->engine->mailbox, &space->store->close_mail);
+    } else {
+        error = job_start(space, NAMESPACE_JOB_REMOVE, fault);
+        space->state = error == 0 ? NAMESPACE_REMOVING : NAMESPACE_CLOSED;
+    }
+    space->asker = error == 0 ? asker : NULL;
+    return error;
+}
+
+static void remove_done(struct namespace *space)
+{
+    space->state = NAMESPACE_CLOSED;
+    if (space->fault.error == 0) {
+        log_info(space->set->log, "namespace.removed", "namespace=%s", NAMESPACE_WORDS(space));
+        space->on_disk = false;
+        memset(space->facts.options, 0, sizeof space->facts.options);
+    }
+    answer(space, &space->fault);
+    closed_look(space);
+}
+
+/* A stop closes all stores; their regions stay until nobody refers to them. */
+static void store_closed(struct namespace *space)
+{
+    struct fault fault = {0};
+    space->engine->stores--;
+    if (space->setting) {
+        set_done(space);
+    }
+    if (space->state != NAMESPACE_CLOSING || space->set->stopping) {
+        return;
+    }
+    namespace_parts_free(space);
+    space->state = NAMESPACE_REMOVING;
+    if (job_start(space, NAMESPACE_JOB_REMOVE, &fault) != 0) {
+        space->fault = fault;
+        remove_done(space);
+    }
+}
+
+/* Listing. */
+
+static int key_compare(const struct namespace *space, const void *key, uint32_t bytes)
+{
+    const uint32_t common = space->facts.key_bytes < bytes ? space->facts.key_bytes : bytes;
+    const int order = memcmp(space->facts.key, key, common);
+    return order != 0 ? order : (space->facts.key_bytes > bytes) - (space->facts.key_bytes < bytes);
+}
+
+struct namespace *namespace_set_next(const struct namespace_set *set, const void *key,
+                                     uint32_t bytes)
+{
+    struct namespace *next = NULL;
+    list_each(node, &set->all)
+    {
+        struct namespace *space = list_entry(node, struct namespace, namespaces);
+        if (space->on_disk && space->facts.key_bytes > 0 && key_compare(space, key, bytes) > 0 &&
+            (next == NULL || key_compare(next, space->facts.key, space->facts.key_bytes) > 0)) {
+            next = space;
+        }
+    }
+    return next;
+}
+
+/* Mail. */
+
+static void job_done(struct namespace *space)
+{
+    const enum namespace_job job = space->job;
+    space->set->jobs--;
+    namespace_job_end(space);
+    switch (job) {
+    case NAMESPACE_JOB_OPEN:
+        open_done(space);
+        return;
+    case NAMESPACE_JOB_WRITE:
+        write_done(space);
+        return;
+    case NAMESPACE_JOB_REMOVE:
+        remove_done(space);
+        return;
+    case NAMESPACE_JOB_NONE:
+        ensure(!"a job");
     }
 }
 
 void namespace_set_mail(struct namespace_set *set, const struct mail *mail)
 {
     if (mail->kind == MAIL_JOB_DONE) {
-        open_done(mail->subject);
+        job_done(mail->subject);
         return;
     }
     const struct engine_store *store = mail->subject;
-    const struct namespace *space = store->owner;
-    ensure(mail->kind == MAIL_STORE_CLOSED && space->set == set);
-    space->engine->stores--;
-}
-
-/* The start. */
-
-struct scan {
-    struct namespace_set *set;
-    struct io *io;
-    struct io_file *data;
-    struct fault *fault;
-};
-
-/* What cannot be read keeps its name, so that no other namespace gets its directory. */
-static int found(const struct scan *scan, const char *name, const struct namespace_facts *facts,
-                 const struct fault *damage)
-{
-    struct namespace_set *set = scan->set;
-    if (facts != NULL && find_key(set, facts->key, facts->key_bytes) != NULL) {
-        log_warning(set->log, "namespace.twice", "directory=%s reason=%s", LOG_QUOTE(name),
-                    LOG_QUOTE("another directory is the same namespace's: this one is left alone"));
-        return 0;
-    }
-    struct namespace *space = facts != NULL ? namespace_new(set, facts->key, facts->key_bytes)
-                                            : namespace_new(set, "", 0);
-    if (space == NULL) {
-        return fault_set(scan->fault, -ENOMEM, "no memory for the namespaces");
-    }
-    if (facts != NULL) {
-        space->facts = *facts;
+    struct namespace *space = store->owner;
+    ensure(space->set == set);
+    if (mail->kind == MAIL_STORE_SET_DONE) {
+        set_done(space);
     } else {
-        space->damage = *damage;
+        store_closed(space);
     }
-    space->on_disk = true;
-    strcpy(space->name.text, name);
-    add(set, space);
-    return 0;
-}
-
-static int scan_one(void *context, const char *name)
-{
-    const struct scan *scan = context;
-    struct io_file *dir;
-    char path[CONFIG_PATH_BYTES + 256];
-    struct fault damage = {0};
-    if (strlen(name) > NAMESPACE_NAME_BYTES_MAX || find_name(scan->set, name) != NULL ||
-        io_dir_open(scan->io, scan->data, name, &dir) != 0) {
-        return 0; /* none of ours */
-    }
-    cleanup_free struct namespace_facts *facts = malloc(sizeof *facts);
-    if (facts == NULL) {
-        io_file_close(scan->io, dir);
-        return fault_set(scan->fault, -ENOMEM, "no memory for the namespaces");
-    }
-    snprintf(path, sizeof path, "%s/%s", scan->set->config->data_dir, name);
-    const int result = namespace_file_read(scan->io, dir, path, facts, &damage);
-    io_file_close(scan->io, dir);
-    if (result == 0) {
-        return found(scan, name, facts, NULL);
-    }
-    if (result == -ENOENT) {
-        return 0;
-    }
-    log_warning(scan->set->log, "namespace.damaged", "reason=%s", LOG_QUOTE(damage.text));
-    return found(scan, name, NULL, &damage);
-}
-
-/* A store of the layout that had no namespaces. */
-static int old_layout_check(const struct scan *scan)
-{
-    struct io_file *file = NULL;
-    const char *const data = scan->set->config->data_dir;
-    const int result = io_file_open(scan->io, scan->data, "STORE", 0, &file);
-    io_file_close(scan->io, file);
-    if (result != 0) {
-        return 0;
-    }
-    return fault_set(scan->fault, -EBADMSG,
-                     "%s is a store itself, expected one directory for each namespace in it: make "
-                     "%s/default, and move STORE, LOCK and segments into it",
-                     data, data);
-}
-
-static int data_look(struct namespace_set *set, int (*look)(struct scan *scan), struct fault *fault)
-{
-    struct scan scan = {.set = set, .fault = fault};
-    int error = io_open(&scan.io, set->config->backend, set->config->direct, fault);
-    if (error < 0) {
-        return error;
-    }
-    error = io_dir_open(scan.io, NULL, set->config->data_dir, &scan.data);
-    if (error == 0) {
-        error = look(&scan);
-        io_file_close(scan.io, scan.data);
-    } else if (error == -ENOENT) {
-        error = 0;
-    } else {
-        fault_set(fault, error, "the data directory %s cannot be opened: %s", set->config->data_dir,
-                  strerror(-error));
-    }
-    io_close(scan.io);
-    return error;
-}
-
-static int look_before(struct scan *scan)
-{
-    return old_layout_check(scan);
-}
-
-static int look_around(struct scan *scan)
-{
-    const int error = io_dir_list(scan->io, scan->data, scan_one, scan);
-    if (error == 0 || scan->fault->error != 0) {
-        return error;
-    }
-    return fault_set(scan->fault, error, "the data directory %s cannot be listed: %s",
-                     scan->set->config->data_dir, strerror(-error));
-}
-
-int namespace_set_start(struct namespace_set *set, struct fault *fault)
-{
-    struct namespace *space;
-    int error = data_look(set, look_before, fault);
-    if (error == 0) {
-        error = make(set, NAMESPACE_DEFAULT, strlen(NAMESPACE_DEFAULT), &space, fault);
-    }
-    if (error != 0) {
-        return error;
-    }
-    namespace_job_run(space, NAMESPACE_JOB_OPEN);
-    if (space->fault.error != 0) {
-        *fault = space->fault;
-        return fault->error;
-    }
-    serve(space);
-    return data_look(set, look_around, fault);
 }
 
 int namespace_set_deinit(struct namespace_set *set)

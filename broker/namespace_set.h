@@ -4,7 +4,7 @@
  * Runs on:    the control thread; start and deinit on the thread that owns the broker, without one.
  * Invariants: no two namespaces have one directory, no two one key; `default` is opened at the start
  *             and stays, all others are opened when a client first asks for them, and then stay
- *             open. Opening one, which can take seconds, holds up neither this thread nor an engine.
+ *             open until they are removed. Opening one, which can take seconds, holds up neither this thread nor an engine.
  * Trust:      clients choose keys: there are at most NAMESPACES_MAX.
  * Not here:   what one namespace consists of, its disk (namespace.h); sessions (session_set.h).
  */
@@ -42,6 +42,8 @@ struct namespace_set {
 
     /* The sessions that wait for it can go on, or `why` it cannot be opened. */
     void (*opened)(void *context, struct namespace *space, const struct fault *why);
+    /* What its asker asked for is done, or `why` not. */
+    void (*answered)(void *context, struct namespace *space, const struct fault *why);
     void *context;
 };
 
@@ -70,7 +72,41 @@ int namespace_set_deinit(struct namespace_set *set);
 int namespace_set_find(struct namespace_set *set, const void *key, uint32_t bytes,
                        struct namespace **space, struct fault *fault);
 
-/* MAIL_JOB_DONE and MAIL_STORE_CLOSED. */
+/*
+ * Gives the namespace an option of its own, or takes it away (value "default"); the asker is told. 0, or
+ * -errno and the words in fault: -EINVAL no such option or value, -EBUSY it is being changed already.
+ */
+int namespace_set_option(struct namespace *space, const char *option, const char *value,
+                         struct session *asker, struct fault *fault);
+
+/* What holds for an option of the namespace, or where that is from ("fsync_source"), as text. 0, or
+ * -EINVAL and the words in fault. */
+int namespace_option_value(const struct namespace *space, const char *option,
+                           struct namespace_option_text *text, struct fault *fault);
+
+/*
+ * Removes a namespace and all that is in it; the asker is told. 0, or -errno and the words in fault:
+ * -ENOENT there is none, -EPERM it is `default`, -EBUSY a session has it, or it is being changed.
+ */
+int namespace_set_remove(struct namespace_set *set, const void *key, uint32_t bytes,
+                         struct session *asker, struct namespace **space, struct fault *fault);
+
+/* The namespace whose key is the least one above this; no bytes: the least of all. NULL: none. */
+struct namespace *namespace_set_next(const struct namespace_set *set, const void *key,
+                                     uint32_t bytes);
+
+/* MAIL_JOB_DONE, MAIL_STORE_SET_DONE and MAIL_STORE_CLOSED. */
 void namespace_set_mail(struct namespace_set *set, const struct mail *mail);
+
+/* For the start (namespace_start.c): by key, by directory; NULL: there is none. */
+struct namespace *namespace_set_find_key(const struct namespace_set *set, const void *key,
+                                         uint32_t bytes);
+const struct namespace *namespace_set_find_name(const struct namespace_set *set, const char *name);
+void namespace_set_add(struct namespace_set *set, struct namespace *space);
+/* A new one, under the first name that no other key has. 0 or -errno, the words in fault. */
+int namespace_set_make(struct namespace_set *set, const void *key, uint32_t bytes,
+                       struct namespace **space, struct fault *fault);
+/* Gives one that was just opened to an engine. */
+void namespace_set_serve(struct namespace *space);
 
 #endif

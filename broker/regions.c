@@ -146,9 +146,9 @@ static void format_regions(struct regions *regions, const struct config *config,
     const uint64_t epoch = epoch_make();
     struct directory_shm *directory = regions->directory.base;
     directory_format(directory, geometry, epoch, (uint64_t)getpid());
-    directory->header.sync_each = config->fsync == FSYNC_EACH;
-    directory->header.strict = config->consistency == READ_STRICTLY_AT_ONCE;
-    directory->header.persist_every = config->persist_every;
+    atom_store_relaxed(&directory->sync_each, config->fsync == FSYNC_EACH); /* nobody has it yet */
+    atom_store_relaxed(&directory->strict, config->consistency == READ_STRICTLY_AT_ONCE);
+    atom_store_relaxed(&directory->persist_every, config->persist_every);
     ledger_format(regions->ledger.base, config->lanes_max, epoch);
 }
 

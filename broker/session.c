@@ -317,6 +317,9 @@ void session_free(struct session *session)
 {
     struct session_set *set = session->set;
     sources_close(session);
+    if (session->asked != NULL) {
+        session->asked->asker = NULL;
+    }
     list_each(node, &session->lanes)
     {
         session_lane_free(session, list_entry(node, struct session_lane, lanes));

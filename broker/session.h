@@ -34,6 +34,8 @@ struct session {
     enum session_state state;
     struct namespace *space; /* NULL before HELLO */
     uint64_t hello_id;
+    struct namespace *asked; /* that it waits for an answer about, or NULL */
+    uint64_t asked_id;
     int socket;  /* -1 once it is closing */
     int process; /* pidfd: readable when the client is dead; -1 where the kernel has none */
     struct control_source socket_source;

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "broker/session_namespace.h"
 #include "shm/cleanup.h"
 #include "shm/directory.h"
 #include "shm/ensure.h"
@@ -338,12 +339,23 @@ enum request_outcome request_serve(struct session *session, const union control_
             return serve_lane_close(session, message, why);
         case CONTROL_PINS_OPEN:
             return serve_pins_open(session, message, why);
+        case CONTROL_OPTION_SET:
+            return request_option_set(session, message, why);
+        case CONTROL_OPTION_GET:
+            return request_option_get(session, message, why);
+        case CONTROL_NAMESPACE_NEXT:
+            return request_namespace_next(session, message, why);
+        case CONTROL_NAMESPACE_DELETE:
+            return request_namespace_delete(session, message, why);
         case CONTROL_NOTHING:
         case CONTROL_WELCOME:
         case CONTROL_LANE_OPENED:
         case CONTROL_LANE_CLOSED:
         case CONTROL_PINS_OPENED:
         case CONTROL_ERROR:
+        case CONTROL_OPTION:
+        case CONTROL_NAMESPACE:
+        case CONTROL_DONE:
         default:
             break;
         }

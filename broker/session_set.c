@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "broker/session.h"
+#include "broker/session_namespace.h"
 #include "shm/ensure.h"
 
 /* Who waited for the namespace. */
@@ -19,6 +20,12 @@ static void namespace_opened(void *context, struct namespace *space, const struc
     }
 }
 
+static void namespace_answered(void *context, struct namespace *space, const struct fault *why)
+{
+    (void)context;
+    session_answered(space->asker, why);
+}
+
 void session_set_init(struct session_set *set, struct control_loop *loop,
                       struct namespace_set *namespaces, struct log *log)
 {
@@ -27,6 +34,7 @@ void session_set_init(struct session_set *set, struct control_loop *loop,
     list_init(&set->open);
     list_init(&set->closing);
     namespaces->opened = namespace_opened;
+    namespaces->answered = namespace_answered;
     namespaces->context = set;
 }
 
@@ -140,6 +148,8 @@ void session_set_mail(struct session_set *set, const struct mail *mail)
         return;
     case MAIL_STORE_ATTACH:
     case MAIL_STORE_CLOSE:
+    case MAIL_STORE_SET:
+    case MAIL_STORE_SET_DONE:
     case MAIL_STORE_CLOSED:
     case MAIL_CLIENT_ATTACH:
     case MAIL_LANE_ATTACH:

@@ -36,6 +36,14 @@ void store_fence(struct store *store, int error, const char *what)
         LOG_QUOTE(store->config->data_dir), error, what, strerror(-error));
 }
 
+void store_wake_readers(struct store *store)
+{
+    list_each(node, &store->topics.all)
+    {
+        tail_wait_renew(list_entry(node, struct topic, topics));
+    }
+}
+
 void store_topic_moved(struct store *store, struct topic *topic)
 {
     if (!list_linked(&topic->moved)) {

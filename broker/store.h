@@ -105,6 +105,9 @@ void store_seal(struct store *store);
 /* No more acknowledgements: says what happened, once. */
 void store_fence(struct store *store, int error, const char *what);
 
+/* The schedule has changed: whoever waits for a topic's tail looks again. */
+void store_wake_readers(struct store *store);
+
 /* The topic's tail or watermark moved, or it was deleted: who waits for it is looked at. */
 void store_topic_moved(struct store *store, struct topic *topic);
 

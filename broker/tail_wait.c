@@ -46,10 +46,20 @@ void tail_wait_look(struct topic *topic)
     }
 }
 
-void tail_wait_delete(struct topic *topic)
+static void waits_end(struct topic *topic, int error)
 {
     while (!list_empty(&topic->tail_waiters)) {
         struct list_node *first = list_first(&topic->tail_waiters);
-        pending_complete(list_entry(first, struct pending, queue), 0, -ESTALE, 0);
+        pending_complete(list_entry(first, struct pending, queue), 0, error, 0);
     }
+}
+
+void tail_wait_renew(struct topic *topic)
+{
+    waits_end(topic, -ECANCELED);
+}
+
+void tail_wait_delete(struct topic *topic)
+{
+    waits_end(topic, -ESTALE);
 }

@@ -15,6 +15,9 @@ void tail_wait(struct pending *pending);
  * this ends, those for something durable with -EIO after a fence. */
 void tail_wait_look(struct topic *topic);
 
+/* The schedule has changed, and with it what readers wait for: ends the waits with -ECANCELED. */
+void tail_wait_renew(struct topic *topic);
+
 /* The topic was deleted: ends its waits with -ESTALE. */
 void tail_wait_delete(struct topic *topic);
 

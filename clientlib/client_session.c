@@ -99,12 +99,11 @@ static int reply_receive(int socket, enum control_kind kind, uint64_t id,
 
 /* One request and its reply. With the lock held. */
 static int session_call(struct client_session *session, union control_message *message,
-                        enum control_kind reply, int *fds, size_t fd_count)
+                        enum control_kind reply, int *fds, size_t fd_count, struct expiry expiry)
 {
     if (session->socket < 0) {
         return -EPIPE;
     }
-    const struct expiry expiry = expiry_in(REPLY_TIMEOUT_MS);
     union control_message closed;
     while (session->closes_due > 0) {
         const int error =
@@ -179,7 +178,8 @@ int client_session_lane_open(struct client_session *session, uint64_t sq_bytes, 
     pthread_mutex_lock(&session->lock);
     control_begin(&message, CONTROL_LANE_OPEN, sizeof message.lane, ++session->last_id);
     message.lane.sq_bytes = sq_bytes;
-    const int error = session_call(session, &message, CONTROL_LANE_OPENED, fds, 2);
+    const int error =
+        session_call(session, &message, CONTROL_LANE_OPENED, fds, 2, expiry_in(REPLY_TIMEOUT_MS));
     pthread_mutex_unlock(&session->lock);
     if (error == 0) {
         *lane_id = message.lane.lane_id;
@@ -211,7 +211,18 @@ int client_session_pins_open(struct client_session *session, int *fd)
     union control_message message;
     pthread_mutex_lock(&session->lock);
     control_begin(&message, CONTROL_PINS_OPEN, sizeof message.header, ++session->last_id);
-    const int error = session_call(session, &message, CONTROL_PINS_OPENED, fd, 1);
+    const int error =
+        session_call(session, &message, CONTROL_PINS_OPENED, fd, 1, expiry_in(REPLY_TIMEOUT_MS));
+    pthread_mutex_unlock(&session->lock);
+    return error;
+}
+
+int client_session_ask(struct client_session *session, union control_message *message,
+                       enum control_kind reply, struct expiry expiry)
+{
+    pthread_mutex_lock(&session->lock);
+    message->header.id = ++session->last_id;
+    const int error = session_call(session, message, reply, NULL, 0, expiry);
     pthread_mutex_unlock(&session->lock);
     return error;
 }

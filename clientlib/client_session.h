@@ -46,6 +46,11 @@ int client_session_lane_open(struct client_session *session, uint64_t sq_bytes, 
 /* Gives a lane back; doesn't wait. */
 void client_session_lane_close(struct client_session *session, uint64_t lane_id);
 
+/* Sends any other request and receives its reply, of that kind, in its place, without descriptors. As
+ * client_session_lane_open(); and whatever the broker refuses it with. */
+int client_session_ask(struct client_session *session, union control_message *message,
+                       enum control_kind reply, struct expiry expiry);
+
 /* Asks for the session's pins file. As client_session_lane_open(). */
 int client_session_pins_open(struct client_session *session, int *fd);
 

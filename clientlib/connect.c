@@ -92,8 +92,8 @@ static int session_error(int error)
         return -ENOTCONN;
     case -EPERM:
         return -EACCES;
-    case -ENOENT: /* the broker's answer: there is no such namespace */
-        return -EINVAL;
+    case -ENOSPC: /* on the namespace's disk, or of namespaces */
+        return error;
     default:
         return resource_error(error);
     }
@@ -139,7 +139,6 @@ static int handle_attach(struct tusk *tusk, const struct control_welcome *welcom
     if (error != 0 || header->arena_bytes != welcome->arena_bytes) {
         return -EPROTO;
     }
-    tusk->sync_each = header->sync_each != 0;
     /* Set before the broker serves anybody. */
     if (atom_load_relaxed(&tusk->directory->client_fences) != 0) {
         tusk->client_fences = true;

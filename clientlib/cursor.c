@@ -92,7 +92,6 @@ static int cursor_get(struct tusk_topic *topic, struct client_lane *lane,
         found->lane = lane;
         walk_init(&found->walk, topic);
         found->wait.walk = &found->walk;
-        found->wait.durable = lane->tusk->sync_each;
         LIST_INSERT_HEAD(&topic->cursors, found, siblings);
     }
     pthread_mutex_unlock(&lane->tusk->lock);
@@ -108,7 +107,8 @@ static int cursor_get(struct tusk_topic *topic, struct client_lane *lane,
 /* The consistency that holds for the handle: flags of a CLAIM, and persist_every. */
 static unsigned cursor_consistency(const struct tusk *tusk, uint32_t *persist_every)
 {
-    const struct directory_header_shm *header = &tusk->directory->header;
+    const struct directory_shm *directory = tusk->directory;
+    uint64_t every;
     switch (tusk->consistency) {
     case TUSK_STRICTLY_AT_ONCE:
         *persist_every = 1;
@@ -118,8 +118,9 @@ static unsigned cursor_consistency(const struct tusk *tusk, uint32_t *persist_ev
         return 0;
     case TUSK_CONSISTENCY_DEFAULT:
     default:
-        *persist_every = header->persist_every > 0 ? (uint32_t)header->persist_every : 1;
-        return header->strict != 0 ? SUBMIT_STRICT : 0;
+        every = atom_load_relaxed(&directory->persist_every); /* each word alone is a valid choice */
+        *persist_every = every > 0 ? (uint32_t)every : 1;
+        return atom_load_relaxed(&directory->strict) != 0 ? SUBMIT_STRICT : 0; /* the same */
     }
 }
 
@@ -211,7 +212,7 @@ static int cursor_glance(struct topic_cursor *cursor, const struct cursor_read *
                          uint64_t *count)
 {
     const struct topic_shm *topic = cursor->topic->shm;
-    const uint64_t visible = topic_visible_seq(cursor->topic, cursor->wait.durable);
+    const uint64_t visible = tail_wait_visible(&cursor->wait);
     /* Both only grow; an old cursor_seq means asking once more than needed, or a peek that another
      * reader has just overtaken. */
     if (atom_load_relaxed(&topic->cursor_exists) == 0) {

@@ -49,7 +49,6 @@ struct tusk {
     uint64_t serial;
     struct directory_shm *directory; /* mapped read-only */
     bool client_fences;              /* the broker can't fence this process: it does so itself */
-    bool sync_each;                  /* the schedule `each` */
 
     /* Options, resolved. */
     enum tusk_idle idle;
@@ -113,6 +112,12 @@ static inline int handle_check(const struct tusk *tusk)
 static inline bool handle_forked(const struct tusk *tusk)
 {
     return atom_load_relaxed(&tusk->guard->state) == HANDLE_FORKED; /* never changes back */
+}
+
+/* The schedule is `each`. To be asked after what it is asked about was loaded: a tail, a completion. */
+static inline bool handle_sync_each(const struct tusk *tusk)
+{
+    return atom_load_relaxed(&tusk->directory->sync_each) != 0; /* behind [T1] or [L3] */
 }
 
 static inline struct expiry handle_expiry(const struct tusk *tusk)

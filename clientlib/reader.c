@@ -74,7 +74,7 @@ int tusk_reader_open(struct tusk_topic *topic, const struct tusk_reader_options 
     made->topic = topic;
     walk_init(&made->walk, topic);
     made->wait.walk = &made->walk;
-    made->wait.durable = given.durable_only != 0 || tusk->sync_each;
+    made->wait.durable_only = given.durable_only != 0;
     error = reader_seek(made, (enum tusk_from)given.from, given.from_value);
     if (error != 0) {
         free(made);
@@ -141,7 +141,7 @@ static int reader_look(struct tusk_reader *reader)
         return -ENODATA;
     }
     if (reader->walk.seq >= reader->visible) {
-        reader->visible = topic_visible_seq(topic, reader->wait.durable);
+        reader->visible = tail_wait_visible(&reader->wait);
     }
     return 0;
 }

@@ -47,7 +47,7 @@ bool reap_ready(struct client_lane *lane)
     if (lane->asyncs_head == lane->asyncs_done) {
         return false;
     }
-    return !lane->tusk->sync_each ||
+    return !handle_sync_each(lane->tusk) ||
            async_fate(lane, &lane->asyncs[lane->asyncs_head & (CQ_SLOTS - 1)], &error) !=
                ASYNC_PENDING;
 }
@@ -136,7 +136,7 @@ int tusk_reap(struct tusk *tusk, struct tusk_completion *completions, size_t max
     while (count < limit && lane->asyncs_head != lane->asyncs_done) {
         const struct lane_async *async = &lane->asyncs[lane->asyncs_head & (CQ_SLOTS - 1)];
         int result = async->error;
-        if (UNLIKELY(tusk->sync_each) && async_fate(lane, async, &result) == ASYNC_PENDING) {
+        if (UNLIKELY(handle_sync_each(tusk)) && async_fate(lane, async, &result) == ASYNC_PENDING) {
             break;
         }
         completions[count++] = (struct tusk_completion){

@@ -55,10 +55,19 @@ void tail_wait_detach_all(struct client_lane *lane)
     }
 }
 
+uint64_t tail_wait_visible(const struct tail_wait *wait)
+{
+    const struct tusk_topic *topic = wait->walk->view.topic;
+    const uint64_t visible = topic_visible_seq(topic, wait->durable_only);
+    /* After the tail, so that nothing which was committed under `each` is seen too early. */
+    return wait->durable_only || !handle_sync_each(topic->tusk) ? visible
+                                                                : topic_durable_seq(topic->shm);
+}
+
 bool tail_wait_ready(const struct tail_wait *wait)
 {
     const struct tusk_topic *topic = wait->walk->view.topic;
-    return topic_check(topic) != 0 || topic_visible_seq(topic, wait->durable) > wait->wanted ||
+    return topic_check(topic) != 0 || tail_wait_visible(wait) > wait->wanted ||
            topic_first_seq(topic->shm) > wait->wanted;
 }
 
@@ -81,8 +90,9 @@ int tail_wait_submit(struct tail_wait *wait, struct client_lane *lane, struct ex
     if (wait->op != NULL) {
         return 0;
     }
+    const bool durable = wait->durable_only || handle_sync_each(topic->tusk);
     const struct lane_request request = {.kind = SUBMIT_WAIT_TAIL,
-                                         .flags = wait->durable ? SUBMIT_DURABLE : 0,
+                                         .flags = durable ? SUBMIT_DURABLE : 0,
                                          .topic_word = topic->word,
                                          .arg = wait->wanted};
     struct lane_op *op;

@@ -18,7 +18,7 @@
 
 struct tail_wait {
     struct entry_walk *walk; /* whose it is */
-    bool durable;            /* for durable entries */
+    bool durable_only;       /* for durable entries, whatever the schedule */
     bool hungry;             /* the last call answered 0 */
     uint64_t wanted;         /* the seq that is waited for */
     uint64_t lane_id;        /* of the lane that this thread linked it to; 0: none */
@@ -37,6 +37,9 @@ void tail_wait_detach(struct tail_wait *wait, struct client_lane *lane);
 
 /* A lane goes. With the handle's lock held. */
 void tail_wait_detach_all(struct client_lane *lane);
+
+/* Entries below this seq are there for whoever waits: durable ones, or committed ones. */
+uint64_t tail_wait_visible(const struct tail_wait *wait);
 
 /* May a call that answered 0 succeed now? */
 bool tail_wait_ready(const struct tail_wait *wait);

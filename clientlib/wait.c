@@ -85,7 +85,7 @@ static bool lane_ready(struct client_lane *lane)
 /* Under `each`: asks to be told when what tusk_reap withholds is durable. */
 static int durable_submit(struct client_lane *lane)
 {
-    if (!lane->tusk->sync_each || !reap_withheld(lane)) {
+    if (!handle_sync_each(lane->tusk) || !reap_withheld(lane)) {
         return 0;
     }
     /* A newer durable WAIT would end a flush's: where that covers all, it is waited for as well. */

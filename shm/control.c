@@ -105,8 +105,17 @@ static size_t control_bytes_min(enum control_kind kind)
     case CONTROL_LANE_CLOSE:
     case CONTROL_LANE_CLOSED:
         return sizeof(struct control_lane);
+    case CONTROL_OPTION_SET:
+    case CONTROL_OPTION_GET:
+    case CONTROL_OPTION:
+        return sizeof(struct control_option);
+    case CONTROL_NAMESPACE_NEXT:
+    case CONTROL_NAMESPACE:
+    case CONTROL_NAMESPACE_DELETE:
+        return sizeof(struct control_namespace);
     case CONTROL_PINS_OPEN:
     case CONTROL_PINS_OPENED:
+    case CONTROL_DONE:
         return sizeof(struct control_header);
     case CONTROL_ERROR:
         return sizeof(struct control_error);

@@ -30,6 +30,14 @@ enum control_kind {
     CONTROL_PINS_OPEN = 7,   /* header only */
     CONTROL_PINS_OPENED = 8, /* header only; descriptor: the pins file */
     CONTROL_ERROR = 9,       /* struct control_error */
+
+    CONTROL_OPTION_SET = 10,     /* struct control_option: of the session's namespace */
+    CONTROL_OPTION_GET = 11,     /* struct control_option: its name */
+    CONTROL_OPTION = 12,         /* struct control_option */
+    CONTROL_NAMESPACE_NEXT = 13, /* struct control_namespace: the key to look behind */
+    CONTROL_NAMESPACE = 14,      /* struct control_namespace: in the order of keys; none: no more */
+    CONTROL_NAMESPACE_DELETE = 15, /* struct control_namespace: its key */
+    CONTROL_DONE = 16,             /* header only: what was asked for is done, durably */
 };
 
 struct control_header {
@@ -67,6 +75,26 @@ struct control_lane {
 };
 LAYOUT_SIZE(struct control_lane, 40);
 
+enum { CONTROL_NAME_BYTES = 32, CONTROL_VALUE_BYTES = 256 };
+
+/* Texts are terminated. */
+struct control_option {
+    struct control_header header;
+    char name[CONTROL_NAME_BYTES];
+    char value[CONTROL_VALUE_BYTES];
+};
+LAYOUT_SIZE(struct control_option, 312);
+
+struct control_namespace {
+    struct control_header header;
+    uint64_t sessions;
+    uint64_t topics;
+    uint32_t open; /* 1: the broker serves it */
+    uint32_t key_bytes;
+    char key[NAMESPACE_KEY_BYTES_MAX];
+};
+LAYOUT_SIZE(struct control_namespace, 48 + NAMESPACE_KEY_BYTES_MAX);
+
 struct control_error {
     struct control_header header;
     char text[256];
@@ -81,6 +109,8 @@ union control_message {
     struct control_hello hello;
     struct control_welcome welcome;
     struct control_lane lane;
+    struct control_option option;
+    struct control_namespace space;
     struct control_error error;
     unsigned char bytes[CONTROL_MESSAGE_BYTES_MAX];
 };

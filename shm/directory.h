@@ -11,6 +11,8 @@
  *   [T3] topic_announce() -> topic_state(): name and incarnation, then the state that shows them
  *   [T4] topic_map_chunk() -> topic_chunk_unit(): the image's chunk header, then its arena unit
  *   [T5] topic_publish_first() -> topic_first_seq(): first position, then first seq
+ *   sync_each needs no tag of its own: it is stored before any unit that is placed under the new
+ *   schedule is published [T1], so who loads it after a tail is never behind that tail
  *   [P1] chunk_stamp_set() -> chunk_stamp(): the complete image, then its stamp (see pins.h)
  */
 #ifndef TUSK_SHM_DIRECTORY_H
@@ -51,11 +53,9 @@ struct directory_header_shm {
     uint64_t units;         /* of small_chunk_bytes(chunk_bytes) in the arena */
     uint64_t counters_max;
     uint64_t counters_offset;
-    uint64_t epoch;     /* unique for each start of a broker */
-    uint64_t pid;       /* the broker's */
-    uint64_t sync_each; /* 1 under the schedule `each` */
-    uint64_t strict;    /* 1: the namespace's consistency is strictly-at-once */
-    uint64_t persist_every;
+    uint64_t epoch; /* unique for each start of a broker */
+    uint64_t pid;   /* the broker's */
+    uint64_t reserved[3];
 };
 LAYOUT_SIZE(struct directory_header_shm, 128);
 
@@ -70,6 +70,11 @@ struct directory_shm {
     struct atom client_fences;  /* 1: membarrier is refused, clients fence themselves */
     struct atom topics_used;    /* descriptors below this index have been used */
     struct atom topics_version; /* raised whenever a topic appears or disappears */
+
+    /* Options of the namespace, which may change: read them for each call. */
+    struct atom sync_each; /* 1 under the schedule `each` */
+    struct atom strict;    /* 1: consistency is strictly-at-once ... */
+    struct atom persist_every;
 };
 LAYOUT_AT(struct directory_shm, durable_flush, 128);
 LAYOUT_AT(struct directory_shm, state, 256);

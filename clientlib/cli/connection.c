@@ -32,6 +32,7 @@ int connection_open(const struct connection_options *options, size_t lane_bytes,
     struct tusk_options library = TUSK_OPTIONS_INIT;
 
     library.socket_path = options->socket;
+    library.namespace_key = options->space;
     library.timeout_ms = (int32_t)options->timeout_ms;
     library.lane_bytes = lane_bytes;
     const int result = tusk_connect(tusk, &library);

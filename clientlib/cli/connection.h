@@ -14,6 +14,7 @@
 
 struct connection_options {
     const char *socket;
+    const char *space; /* the namespace's key; NULL: as the library finds it */
     uint64_t timeout_ms;
 };
 
@@ -21,6 +22,8 @@ struct connection_options {
 #define CONNECTION_OPTIONS(options)                                                                \
     TEXT_ROW(0, "socket", "PATH", &(options)->socket,                                              \
              "the broker's socket (default: $TUSK_SOCKET, then the usual places)"),                \
+        TEXT_ROW(0, "namespace", "NS", &(options)->space,                                          \
+                 "the namespace of the topics (default: $TUSK_NAMESPACE, then 'default')"),        \
         NUMBER_ROW(0, "timeout", "MS", &(options)->timeout_ms, 1, INT32_MAX,                       \
                    "how long to wait for the broker (default 5000)")
 

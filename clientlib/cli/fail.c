@@ -71,6 +71,7 @@ static int fail_status(int error)
     case ENOSPC:
         return EX_IOERR;
     case EAGAIN:
+    case EBUSY:
     case EINTR:
     case ESTALE:
     case ETIMEDOUT:

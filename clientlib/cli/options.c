@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 
 #define OPTIONS_MAX 24
 #define LONG_BASE 256 /* getopt_long values from here on are rows of the table */
@@ -205,4 +206,22 @@ enum options_outcome options_parse(const struct option_page *page, const struct 
     *operands = argv + optind;
     *operands_count = argc - optind;
     return operands_check(page, *operands_count, *operands);
+}
+
+bool verb_begin(struct verb_call *call, const struct option_page *page,
+                const struct option_spec *specs, size_t specs_count, int argc, char **argv)
+{
+    *call = (struct verb_call){.status = EX_OK};
+    const enum options_outcome outcome =
+        options_parse(page, specs, specs_count, argc, argv, &call->operands, &call->count);
+    switch (outcome) {
+    case OPTIONS_RUN:
+        return true;
+    case OPTIONS_EXIT:
+        return false;
+    case OPTIONS_WRONG:
+        call->status = EX_USAGE;
+        return false;
+    }
+    return false;
 }

@@ -77,6 +77,19 @@ enum options_outcome options_parse(const struct option_page *page, const struct 
                                    size_t specs_count, int argc, char **argv, char ***operands,
                                    int *operands_count);
 
+/* A verb's call: its operands, or the status with which it has ended already. */
+struct verb_call {
+    char **operands;
+    int count;
+    int status;
+};
+
+/* options_parse() for a verb: whether there is anything left to do. */
+bool verb_begin(struct verb_call *call, const struct option_page *page,
+                const struct option_spec *specs, size_t specs_count, int argc, char **argv);
+#define VERB_BEGIN(call, page, specs, argc, argv)                                                  \
+    verb_begin((call), (page), (specs), sizeof(specs) / sizeof *(specs), (argc), (argv))
+
 /* A number in decimal within [min, max]; 0, or -EINVAL or -ERANGE. */
 int number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *number);
 

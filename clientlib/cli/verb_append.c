@@ -266,22 +266,15 @@ int verb_append(int argc, char **argv)
         FLAG_ROW('q', "quiet", &options.quiet, "don't print the rate"),
         CONNECTION_OPTIONS(&options.connection),
     };
-    char **operands = NULL;
-    int count = 0;
+    struct verb_call call;
 
-    switch (
-        options_parse(&page, specs, sizeof specs / sizeof *specs, argc, argv, &operands, &count)) {
-    case OPTIONS_EXIT:
-        return EX_OK;
-    case OPTIONS_WRONG:
-        return EX_USAGE;
-    case OPTIONS_RUN:
-        break;
+    if (!VERB_BEGIN(&call, &page, specs, argc, argv)) {
+        return call.status;
     }
     struct append_job job = {.options = &options,
-                             .topic_name = operands[0],
-                             .names = count > 1 ? operands + 1 : stdin_only,
-                             .names_count = count > 1 ? count - 1 : 1};
+                             .topic_name = call.operands[0],
+                             .names = call.count > 1 ? call.operands + 1 : stdin_only,
+                             .names_count = call.count > 1 ? call.count - 1 : 1};
     if (options.whole && options.record_bytes) {
         return fail(EX_USAGE, "--whole and --size exclude each other");
     }

@@ -1,5 +1,5 @@
 /*
- * tusk config: show and change the options of a topic.
+ * tusk config: show and change the options of a topic or of a namespace.
  * Runs on:    the tool's one thread.
  * Invariants: nothing is changed unless every KEY=VALUE names an option that can be.
  */
@@ -15,6 +15,7 @@
 #include <sysexits.h>
 
 #define VALUE_BYTES 256
+#define SETTINGS_MAX 16
 
 /* An option of topics, in the order in which they are shown. */
 struct topic_option {
@@ -113,35 +114,132 @@ static int topic_config(const struct connection_options *options, const char *na
     return count == 0 ? options_show(topic, name) : options_change(topic, name, settings, count);
 }
 
+static const struct {
+    const char *name;
+    const char *expected;
+} namespace_options[] = {
+    {"fsync", "default, each, none, or a time from 1 ms to 1 h (as 200ms)"},
+    {"consistency", "default, strict, or a number of entries"},
+    {"retention",
+     "default, none, or consumed, bytes=SIZE (as 10GiB) and age=TIME (as 7d), joined by commas"},
+};
+
+#define NAMESPACE_OPTIONS_COUNT (sizeof namespace_options / sizeof *namespace_options)
+
+static int namespace_show(struct tusk *tusk)
+{
+    for (size_t i = 0; i < NAMESPACE_OPTIONS_COUNT; i++) {
+        char value[VALUE_BYTES];
+        char name[64];
+        int length = tusk_namespace_get(tusk, namespace_options[i].name, value, sizeof value);
+        if (length >= 0) {
+            printf("%s=%s\n", namespace_options[i].name, value);
+            (void)snprintf(name, sizeof name, "%s_source", namespace_options[i].name);
+            length = tusk_namespace_get(tusk, name, value, sizeof value);
+        }
+        if (length < 0) {
+            return fail_tusk(length, "option %s of the namespace", namespace_options[i].name);
+        }
+        printf("%s=%s\n", name, value);
+    }
+    return EX_OK;
+}
+
+struct namespace_setting {
+    const char *name;
+    const char *value;
+    const char *expected;
+};
+
+/* Cuts "KEY=VALUE"; false and a message if KEY is no option. */
+static bool namespace_setting_parse(char *text, struct namespace_setting *setting)
+{
+    char *const sign = strchr(text, '=');
+
+    if (!sign) {
+        fail(0, "'%s': expected KEY=VALUE, such as fsync=each", text);
+        return false;
+    }
+    *sign = '\0';
+    for (size_t i = 0; i < NAMESPACE_OPTIONS_COUNT; i++) {
+        if (strcmp(namespace_options[i].name, text) == 0) {
+            *setting = (struct namespace_setting){
+                .name = text, .value = sign + 1, .expected = namespace_options[i].expected};
+            return true;
+        }
+    }
+    fail(0, "'%s' is no option of a namespace; there are: fsync, consistency, retention", text);
+    return false;
+}
+
+static int namespace_change(struct tusk *tusk, const struct namespace_setting *settings, int count)
+{
+    for (int i = 0; i < count; i++) {
+        const struct namespace_setting *setting = &settings[i];
+        const int result = tusk_namespace_set(tusk, setting->name, setting->value);
+        if (result == -EINVAL) {
+            return fail(EX_USAGE, "%s: '%s' is not a value of it; expected %s", setting->name,
+                        setting->value, setting->expected);
+        }
+        if (result == -EBUSY) {
+            return fail(EX_TEMPFAIL, "%s: the namespace is being changed by somebody else",
+                        setting->name);
+        }
+        if (result < 0) {
+            return fail_tusk(result, "changing %s of the namespace", setting->name);
+        }
+    }
+    return EX_OK;
+}
+
+static int namespace_config(const struct connection_options *options, char **settings, int count)
+{
+    CONNECTION_CLOSED struct tusk *tusk = NULL;
+    struct namespace_setting parsed[SETTINGS_MAX];
+
+    if (count > SETTINGS_MAX) {
+        return fail(EX_USAGE, "expected at most %d settings", SETTINGS_MAX);
+    }
+    for (int i = 0; i < count; i++) {
+        if (!namespace_setting_parse(settings[i], &parsed[i])) {
+            return EX_USAGE;
+        }
+    }
+    const int status = connection_open(options, 0, &tusk);
+    if (status != EX_OK) {
+        return status;
+    }
+    return count == 0 ? namespace_show(tusk) : namespace_change(tusk, parsed, count);
+}
+
 int verb_config(int argc, char **argv)
 {
     static const struct option_page page = {
         .verb = "config",
-        .operands = "TOPIC [KEY=VALUE...]",
-        .summary = "Show the options of TOPIC, or change them; a change is durable when it ends.",
+        .operands = "[TOPIC] [KEY=VALUE...]",
+        .summary = "Show the options of TOPIC, or change them; without TOPIC, those of the "
+                   "namespace. A\nchange is durable when it ends.",
         .details = "  retention=POLICY  what the topic gives up: consumed (what its cursor has "
                    "passed),\n"
                    "                    bytes=SIZE (what is beyond it, as bytes=10GiB), age=TIME "
                    "(what is\n"
                    "                    older, as age=7d), several of these joined by commas, or "
                    "none;\n"
-                   "                    default: what the broker is set to\n",
-        .operands_min = 1,
+                   "                    default: what the broker is set to\n"
+                   "  fsync=SCHEDULE    of a namespace: each, a time (as 200ms) or none\n"
+                   "  consistency=C     of a namespace: strict, or a number of entries\n"
+                   "What contains a = is no TOPIC.\n",
         .operands_max = -1,
     };
     struct connection_options options = CONNECTION_OPTIONS_DEFAULT;
     const struct option_spec specs[] = {CONNECTION_OPTIONS(&options)};
-    char **operands = NULL;
-    int count = 0;
+    struct verb_call call;
 
-    switch (
-        options_parse(&page, specs, sizeof specs / sizeof *specs, argc, argv, &operands, &count)) {
-    case OPTIONS_EXIT:
-        return EX_OK;
-    case OPTIONS_WRONG:
-        return EX_USAGE;
-    case OPTIONS_RUN:
-        break;
+    if (!VERB_BEGIN(&call, &page, specs, argc, argv)) {
+        return call.status;
     }
-    return topic_config(&options, operands[0], operands + 1, count - 1);
+    if (call.count == 0 || strchr(call.operands[0], '=')) {
+        return namespace_config(&options, call.operands, call.count);
+    }
+    return topic_config(&options, call.operands[0], call.operands + 1, call.count - 1);
 }

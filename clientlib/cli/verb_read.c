@@ -358,17 +358,10 @@ int verb_read(int argc, char **argv)
                  "show what the cursor comes to next (one entry, or N), consuming nothing"),
         CONNECTION_OPTIONS(&options.connection),
     };
-    char **operands = NULL;
-    int count = 0;
+    struct verb_call call;
 
-    switch (
-        options_parse(&page, specs, sizeof specs / sizeof *specs, argc, argv, &operands, &count)) {
-    case OPTIONS_EXIT:
-        return EX_OK;
-    case OPTIONS_WRONG:
-        return EX_USAGE;
-    case OPTIONS_RUN:
-        break;
+    if (!VERB_BEGIN(&call, &page, specs, argc, argv)) {
+        return call.status;
     }
-    return read_run(&options, operands[0]);
+    return read_run(&options, call.operands[0]);
 }

@@ -153,16 +153,10 @@ int verb_run(int argc, char **argv)
         .operands_end = true,
     };
     struct run_job job = {.signal_fd = -1};
-    char **operands = NULL;
-    int count = 0;
+    struct verb_call call;
 
-    switch (options_parse(&page, NULL, 0, argc, argv, &operands, &count)) {
-    case OPTIONS_EXIT:
-        return EX_OK;
-    case OPTIONS_WRONG:
-        return EX_USAGE;
-    case OPTIONS_RUN:
-        break;
+    if (!verb_begin(&call, &page, NULL, 0, argc, argv)) {
+        return call.status;
     }
     int status = signals_take(&job.signal_fd);
     if (status != EX_OK) {
@@ -173,7 +167,7 @@ int verb_run(int argc, char **argv)
         status = ready_wait(&job);
     }
     if (status == EX_OK) {
-        status = command_run(&job, operands);
+        status = command_run(&job, call.operands);
     }
     private_broker_stop(&job.broker);
     close(job.signal_fd);

@@ -241,17 +241,10 @@ int verb_stat(int argc, char **argv)
                  "all counters and topics in the text format; tusk_up 0 if no broker answers"),
         CONNECTION_OPTIONS(&options.connection),
     };
-    char **operands = NULL;
-    int count = 0;
+    struct verb_call call;
 
-    switch (
-        options_parse(&page, specs, sizeof specs / sizeof *specs, argc, argv, &operands, &count)) {
-    case OPTIONS_EXIT:
-        return EX_OK;
-    case OPTIONS_WRONG:
-        return EX_USAGE;
-    case OPTIONS_RUN:
-        break;
+    if (!VERB_BEGIN(&call, &page, specs, argc, argv)) {
+        return call.status;
     }
-    return stat_run(&options, count > 0 ? operands[0] : NULL);
+    return stat_run(&options, call.count > 0 ? call.operands[0] : NULL);
 }

@@ -83,17 +83,10 @@ int verb_topics(int argc, char **argv)
         FLAG_ROW(0, "json", &options.json, "one JSON object per topic"),
         CONNECTION_OPTIONS(&options.connection),
     };
-    char **operands = NULL;
-    int count = 0;
+    struct verb_call call;
 
-    switch (
-        options_parse(&page, specs, sizeof specs / sizeof *specs, argc, argv, &operands, &count)) {
-    case OPTIONS_EXIT:
-        return EX_OK;
-    case OPTIONS_WRONG:
-        return EX_USAGE;
-    case OPTIONS_RUN:
-        break;
+    if (!VERB_BEGIN(&call, &page, specs, argc, argv)) {
+        return call.status;
     }
     return topics_run(&options);
 }

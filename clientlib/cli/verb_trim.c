@@ -48,21 +48,14 @@ int verb_trim(int argc, char **argv)
     };
     struct connection_options options = CONNECTION_OPTIONS_DEFAULT;
     const struct option_spec specs[] = {CONNECTION_OPTIONS(&options)};
-    char **operands = NULL;
-    int count = 0;
+    struct verb_call call;
     uint64_t first = 0;
 
-    switch (
-        options_parse(&page, specs, sizeof specs / sizeof *specs, argc, argv, &operands, &count)) {
-    case OPTIONS_EXIT:
-        return EX_OK;
-    case OPTIONS_WRONG:
-        return EX_USAGE;
-    case OPTIONS_RUN:
-        break;
+    if (!VERB_BEGIN(&call, &page, specs, argc, argv)) {
+        return call.status;
     }
-    if (number_parse(operands[1], 0, TUSK_ANY_SEQ - 1, &first) < 0) {
-        return fail(EX_USAGE, "SEQ: '%s' is not a sequence number (0, 1, 2 ...)", operands[1]);
+    if (number_parse(call.operands[1], 0, TUSK_ANY_SEQ - 1, &first) < 0) {
+        return fail(EX_USAGE, "SEQ: '%s' is not a sequence number (0, 1, 2 ...)", call.operands[1]);
     }
-    return topic_trim(&options, operands[0], first);
+    return topic_trim(&options, call.operands[0], first);
 }

@@ -10,6 +10,7 @@
 int verb_append(int argc, char **argv);
 int verb_config(int argc, char **argv);
 int verb_delete(int argc, char **argv);
+int verb_namespaces(int argc, char **argv);
 int verb_read(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_stat(int argc, char **argv);

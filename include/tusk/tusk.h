@@ -36,9 +36,8 @@
  *           same thread; appends don't end it. An entry that lies in one piece of the log is seen
  *           in place, without a copy; one that lies in several is assembled in a buffer of the
  *           handle. Where the broker's memory is short, a place that is held longer than the
- *           broker's --pin-timeout (10 s) can be taken back: whoever holds an entry that long
- *           copies it or asks tusk_entry_check() after use. The next read call on the handle then
- *           answers -ESTALE, once, and the one after it goes on behind the entries given before.
+ *           broker's --pin-timeout can be taken back: whoever holds an entry that long copies it
+ *           or asks tusk_entry_check() after use.
  *
  * Blocking  Calls without a time-out of their own wait up to tusk_options.timeout_ms. A
  *           timeout_ms parameter of 0 asks only, -1 waits for ever. Signals by themselves don't
@@ -48,14 +47,8 @@
  *           tusk_disconnect(), which there only frees memory. The child connects anew.
  *
  * Limits    A topic's name is 1 to 255 bytes, any but NUL; it never becomes a path. An entry may
- *           be empty and has at most 1 GiB, a batch 16 GiB and 1,048,576 entries: else -EMSGSIZE
- *           and nothing is written. What is not waited for (tusk_submit, tusk_submit_batch,
- *           tusk_reserve) fits half a lane (tusk_options.lane_bytes) with its headers.
- *
- * Streams   An entry or batch that doesn't fit half a lane travels in pieces while the call waits. Until
- *           it is all there the topic takes nothing else: appends of others wait in their lanes, in
- *           order, or are refused with -EAGAIN as their no_wait says. It needs no memory of its size,
- *           and readers see all of it at once or, when the call fails or its process dies, nothing.
+ *           be empty. Entry and batch together with their headers fit half a lane
+ *           (tusk_options.lane_bytes), else -EMSGSIZE and nothing is written.
  *
  * Retention What a topic gives back, oldest entries first and whole pieces of the log at a time:
  *             consumed     what every cursor of the topic has passed; a topic that nobody has read by
@@ -74,8 +67,7 @@
  *             -EINVAL      an argument or a name is not possible
  *             -ENOTCONN    no broker within timeout_ms
  *             -ESTALE      the broker is gone, or has given this session up: connect again; or the
- *                          topic was deleted: open it again; or, once, from a read call: what the
- *                          call before gave was held too long and has been taken back (see Entries)
+ *                          topic was deleted: open it again
  *             -EPROTO      this library and the broker don't fit, or the broker broke the protocol
  *             -EACCES      not allowed
  *             -ENOMEM      no memory, or no further lane
@@ -84,7 +76,7 @@
  *             -ETIMEDOUT   not within the time allowed
  *             -EINTR       tusk_wakeup() was called
  *           and any append, whether by its return value or by its completion
- *             -EMSGSIZE    entry or batch too large, or too many entries in a batch: see "Limits"
+ *             -EMSGSIZE    entry or batch too large, or too many entries in a batch
  *             -ENOSPC      disk or quota full: nothing was written, later ones may succeed
  *             -EIO         writing to the store failed; no append is accepted until the broker has
  *                          been restarted, reads go on
@@ -404,6 +396,58 @@ TUSK_API int tusk_counter_list(struct tusk *tusk,
                                            void *arg),
                                void *arg);
 
+/* ---- Namespaces ------------------------------------------------------------------------------ */
+
+/* What tusk_namespace_list() tells of one. */
+struct tusk_namespace_stat {
+    size_t size;
+    uint64_t sessions; /* connections to it, this one included */
+    uint64_t topics;   /* that exist; 0 while it is not open */
+    uint32_t open;     /* 1: the broker serves it; 0: nobody has connected to it since its start */
+    uint32_t reserved; /* 0 */
+};
+
+/*
+ * Give the connection's namespace an option of its own: "fsync" ("each", a time as "200 ms", "none"),
+ * "consistency" ("strict", or a number of entries), "retention" (as in "Retention" above); or "default"
+ * for the broker's. It holds from then on, also after a restart. When a call that changes "fsync" has
+ * returned, everything committed before it is durable, whatever the schedules.
+ * Threads: any.  Cost: a round trip to the broker, a small file, a sync.
+ * Returns: 0; -EINVAL: no such option, or not a value of it; -EBUSY: it is being changed by another
+ *          call; -EIO, -ENOSPC: its file cannot be written, nothing has changed.
+ */
+TUSK_API int tusk_namespace_set(struct tusk *tusk, const char *option, const char *value);
+
+/*
+ * What holds for the connection's namespace, as text: an option's name; or that with "_source" behind
+ * it: "namespace" if it has its own, "default" if the broker's holds. value has room for size bytes,
+ * the end included; 128 are enough.
+ * Threads: any.  Cost: a round trip to the broker.
+ * Returns: the length; -EINVAL: no such option; -EMSGSIZE: size is too small.
+ */
+TUSK_API int tusk_namespace_get(struct tusk *tusk, const char *option, char *value, size_t size);
+
+/*
+ * Call each for every namespace of the broker, in the order of their keys' bytes. key and stat are
+ * valid during the call; each returns 0 to go on, anything else to stop, and may use the connection.
+ * Threads: any.  Cost: a round trip to the broker for each.
+ * Returns: 0, or what each returned.
+ */
+TUSK_API int tusk_namespace_list(struct tusk *tusk,
+                                 int (*each)(const char *key,
+                                             const struct tusk_namespace_stat *stat, void *arg),
+                                 void *arg);
+
+/*
+ * Remove a namespace and all that is in it, for good. Nobody may be connected to it, this connection
+ * included. One of that key that is made later is another one. When the call has returned, so much
+ * is durable; what was on disk may take a while to go.
+ * Threads: any.  Cost: a round trip to the broker, which closes the namespace's store first.
+ * Returns: 0; -ENOENT: there is none; -EBUSY: somebody is connected to it, or it is being opened or
+ *          changed; -EACCES: it is "default", which stays; -EINVAL: the key is empty or too long.
+ */
+TUSK_API int tusk_namespace_delete(struct tusk *tusk, const char *key);
+
 /* ---- Append ---------------------------------------------------------------------------------- */
 
 /*
@@ -413,11 +457,6 @@ TUSK_API int tusk_counter_list(struct tusk *tusk,
  *          appended once, when the broker takes it: don't repeat it, tusk_flush() tells the end;
  *          -ENOENT (no_create); -EBUSY: this thread holds a reservation; any other error: it was
  *          not appended.
- *          Of a stream (see "Streams") timeout_ms bounds each wait for the broker to take more. While
- *          not all of it is sent, its end is -EAGAIN, and -EINTR after tusk_wakeup(): none of it was
- *          appended. -ETIMEDOUT then says that this process sent nothing for the broker's
- *          --stream-timeout, so that it gave the stream up: as the next tusk_flush() tells by
- *          -ECANCELED, none of it was appended.
  */
 TUSK_API int tusk_append(struct tusk_topic *topic, const void *data, size_t size, uint64_t *seq);
 
@@ -486,8 +525,7 @@ TUSK_API int tusk_reap(struct tusk *tusk, struct tusk_completion *completions, s
  * Wait until all that this thread's lane has submitted, by whatever call, has reached the level.
  * TUSK_DURABLE starts a sync now, whatever the schedule, `none` included. timeout_ms 0 asks only.
  * Returns: 0; -EAGAIN: not yet (timeout_ms 0); -ETIMEDOUT; -EINTR; or the first error of an entry
- *          submitted with user_data 0 since the last flush, or -ECANCELED for a stream that the broker
- *          gave up.
+ *          submitted with user_data 0 since the last flush.
  */
 TUSK_API int tusk_flush(struct tusk *tusk, enum tusk_level level, int timeout_ms);
 

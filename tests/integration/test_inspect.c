@@ -516,7 +516,7 @@ struct mutation {
 };
 
 static const struct mutation mutations[] = {
-    {"a missing first segment", "rm segments/0*0.seg", EX_DATAERR, "missing-chunk"},
+    {"a missing first segment", "rm segments/0*0.seg", EX_DATAERR, "missing-file"},
     {"missing last segments", "rm segments/0*[1-9].seg", EX_DATAERR, "missing-chunk"},
     {"a spare segment that is missing", "rm segments/0*2.seg", EX_OK, NULL},
     {"no segments at all", "rm -r segments", EX_DATAERR, "missing-file"},

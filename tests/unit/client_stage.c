@@ -630,9 +630,9 @@ static void regions_make(struct stage *stage, bool each)
            0);
     stage->directory = stage->directory_map.base;
     directory_format(stage->directory, &geometry, 1, (uint64_t)getpid());
-    stage->directory->header.sync_each = each;
-    stage->directory->header.strict = 1;
-    stage->directory->header.persist_every = 1;
+    atom_store_relaxed(&stage->directory->sync_each, each); /* nobody runs yet */
+    atom_store_relaxed(&stage->directory->strict, 1);
+    atom_store_relaxed(&stage->directory->persist_every, 1);
     stage->directory_share = mapping_share(stage->directory_fd, "directory");
     stage->arena_share = mapping_share(stage->directory_fd, "arena");
     stage->pins_fd = stage->pins_map.fd;

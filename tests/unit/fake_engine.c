@@ -117,6 +117,10 @@ void fake_engine_run(struct fake_engine *engine)
         case MAIL_STORE_ATTACH:
             list_push_back(&engine->stores, &((struct engine_store *)taken.subject)->stores);
             break;
+        case MAIL_STORE_SET:
+            answer(engine, &((struct engine_store *)taken.subject)->set_done_mail,
+                   MAIL_STORE_SET_DONE, taken.subject);
+            break;
         case MAIL_STORE_CLOSE:
             store_close_now(engine, taken.subject);
             break;
@@ -142,6 +146,7 @@ void fake_engine_run(struct fake_engine *engine)
         case MAIL_STOP:
             engine->stopped = true;
             break;
+        case MAIL_STORE_SET_DONE:
         case MAIL_STORE_CLOSED:
         case MAIL_JOB_DONE:
         case MAIL_LANE_CLOSED:
@@ -219,6 +224,7 @@ int engine_store_open(struct engine_store **store, const struct engine_store_set
     made->config = *setup->config;
     made->directory = setup->directory;
     made->attach_mail = (struct mail){.kind = MAIL_STORE_ATTACH, .subject = made};
+    made->set_mail = (struct mail){.kind = MAIL_STORE_SET, .subject = made};
     made->close_mail = (struct mail){.kind = MAIL_STORE_CLOSE, .subject = made};
     *store = made;
     return 0;

@@ -38,7 +38,8 @@ static void mailbox_fn(struct control_source *source)
     while (mail != NULL) {
         const struct mail *taken = mail;
         mail = mail->next;
-        if (taken->kind == MAIL_JOB_DONE || taken->kind == MAIL_STORE_CLOSED) {
+        if (taken->kind == MAIL_JOB_DONE || taken->kind == MAIL_STORE_CLOSED ||
+            taken->kind == MAIL_STORE_SET_DONE) {
             namespace_set_mail(&namespaces, taken);
         } else {
             session_set_mail(&set, taken);

@@ -52,9 +52,9 @@ Test(session, hello_is_welcomed_with_regions_that_cannot_be_written)
         if (i == 0) {
             const struct directory_shm *seen = mapping.base;
             cr_expect_eq(directory_check(seen, bytes), 0);
-            cr_expect_eq(seen->header.sync_each, 1);
-            cr_expect_eq(seen->header.strict, 1);
-            cr_expect_eq(seen->header.persist_every, 7);
+            cr_expect_eq(atom_load_relaxed(&seen->sync_each), 1);
+            cr_expect_eq(atom_load_relaxed(&seen->strict), 1);
+            cr_expect_eq(atom_load_relaxed(&seen->persist_every), 7);
             cr_expect_eq(seen->header.pid, (uint64_t)getpid());
         }
         mapping_close(&mapping);
