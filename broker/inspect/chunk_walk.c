@@ -13,8 +13,9 @@ struct walker {
     const uint8_t *image;
     uint64_t start;
     uint64_t end;
-    uint64_t upto; /* the log's part of the chunk ends here */
-    uint64_t told; /* bytes_fn has heard of what is before */
+    uint64_t first; /* what lies before is trimmed */
+    uint64_t upto;  /* the log's part of the chunk ends here */
+    uint64_t told;  /* bytes_fn has heard of what is before */
     struct frame_scan scan;
     struct chunk_walked *walked;
 };
@@ -47,7 +48,7 @@ static void join_at(struct walker *walker, uint64_t position, uint64_t seq)
 static void frame_tell(struct walker *walker, const struct frame_view *view)
 {
     const uint64_t bytes = frame_bytes(view->header.size);
-    if (view->position < walker->topic->first.position) {
+    if (view->position < walker->first) {
         tell(walker, BYTES_TRIMMED, view->position, bytes);
         return;
     }
@@ -69,7 +70,7 @@ static void end_tell(struct walker *walker, uint64_t position)
 
 static int gap_tell(struct walker *walker, const struct chunk_gap *gap)
 {
-    const uint64_t first = walker->topic->first.position;
+    const uint64_t first = walker->first;
     const uint64_t kept = gap->position > first ? gap->position
                           : first < gap->end    ? first
                                                 : gap->end;
@@ -181,6 +182,8 @@ int chunk_walk(const struct chunk_walk *walk, const struct recovered_topic *topi
         .image = image,
         .start = chunk_start(chunk->chunk_no, walk->chunk_bytes),
         .end = chunk_start(chunk->chunk_no + 1, walk->chunk_bytes),
+        /* A start verifies the system topic from the beginning of its chunk. */
+        .first = topic->id == 0 ? 0 : topic->first.position,
         .walked = walked,
     };
     *walked = (struct chunk_walked){.header_fits = true,

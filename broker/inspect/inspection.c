@@ -53,6 +53,9 @@ static int rehearse_recovery(struct inspection *inspection, const struct store_d
     if (superblock->system_slot != SLOT_NONE) {
         result =
             recovery_run(&inspection->recovery, dir, &segments, superblock, &inspection->start);
+        /* Recovery has no use for where the snapshot ends. */
+        inspection->recovery.snapshot.tail =
+            (struct record_place){.position = superblock->snapshot.end, .seq = UINT64_MAX};
     }
     segment_set_close(&segments);
     return result;
