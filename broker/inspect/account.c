@@ -9,6 +9,7 @@ const char *byte_class_name(enum byte_class what)
 {
     static const char *const names[BYTE_CLASSES] = {
         [BYTES_SUPERBLOCK] = "superblock",
+        [BYTES_NAMESPACE] = "namespace",
         [BYTES_SEGMENT_HEADER] = "segment-headers",
         [BYTES_CHUNK_HEADER] = "chunk-headers",
         [BYTES_FRAME_HEADER] = "frame-headers",
@@ -44,6 +45,7 @@ bool byte_class_dead(enum byte_class what)
     case BYTES_OTHER_FILE:
         return true;
     case BYTES_SUPERBLOCK:
+    case BYTES_NAMESPACE:
     case BYTES_SEGMENT_HEADER:
     case BYTES_CHUNK_HEADER:
     case BYTES_FRAME_HEADER:

@@ -14,6 +14,7 @@
 /* What a byte is. byte_class_name() has the words, which scripts may rely on. */
 enum byte_class {
     BYTES_SUPERBLOCK,     /* both copies */
+    BYTES_NAMESPACE,      /* the file that says whose the store is */
     BYTES_SEGMENT_HEADER, /* the first block of a segment */
     BYTES_CHUNK_HEADER,   /* of chunks in use */
     BYTES_FRAME_HEADER,   /* of entries, and of the ends of batches */

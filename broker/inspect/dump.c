@@ -119,11 +119,8 @@ static void time_print(uint64_t time_ns)
 static const struct {
     unsigned flag;
     const char *name;
-} flags[] = {{FRAME_FIRST, "first"},
-             {FRAME_LAST, "last"},
-             {FRAME_BATCH, "batch"},
-             {FRAME_BATCH_END, "batch-end"},
-             {FRAME_PAD, "pad"}};
+} flags[] = {{FRAME_FIRST, "first"},         {FRAME_LAST, "last"}, {FRAME_BATCH, "batch"},
+             {FRAME_BATCH_END, "batch-end"}, {FRAME_PAD, "pad"},   {FRAME_STREAM, "stream"}};
 enum { FLAGS = sizeof flags / sizeof flags[0], FLAGS_BYTES = 64 };
 
 static void flags_name(char text[FLAGS_BYTES], unsigned set)

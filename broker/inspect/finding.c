@@ -16,6 +16,7 @@ const char *finding_kind_name(enum finding_kind kind)
         [FINDING_DOUBLE_SLOT] = "double-slot",
         [FINDING_RECORD] = "record",
         [FINDING_SUPERBLOCK] = "superblock",
+        [FINDING_NAMESPACE] = "namespace",
         [FINDING_SEGMENT_HEADER] = "segment-header",
         [FINDING_FOREIGN] = "foreign-segment",
         [FINDING_MISPLACED] = "misplaced-segment",

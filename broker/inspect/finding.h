@@ -20,6 +20,7 @@ enum finding_kind {
     FINDING_DOUBLE_SLOT,    /* a slot that two chunks have */
     FINDING_RECORD,         /* a record of the system topic that contradicts others */
     FINDING_SUPERBLOCK,     /* STORE, or one of its copies */
+    FINDING_NAMESPACE,      /* NAMESPACE, which says whose the store is */
     FINDING_SEGMENT_HEADER, /* a segment whose first block is damaged */
     FINDING_FOREIGN,        /* a segment of another store */
     FINDING_MISPLACED,      /* a segment under another one's name */

@@ -82,6 +82,9 @@ static int rehearse(struct inspection *inspection)
     if (result != 0 && result != -ENOENT) {
         result = fault_set(&inspection->start, -EBADMSG, "%s is not a regular file",
                            store_dir_path(&dir, "LOCK").text);
+    } else if (!survey->namespace_known && survey->namespace_there) {
+        result = fault_set(&inspection->start, -EBADMSG, "%s is damaged",
+                           store_dir_path(&dir, "NAMESPACE").text);
     } else {
         result = store_dir_load(&dir, survey->chunk_bytes, survey->segment_bytes, &superblock,
                                 &inspection->start);

@@ -134,6 +134,9 @@ static void summary_json(struct inspection *inspection, const struct account *ac
     const struct survey *survey = &inspection->survey;
     json_begin("store");
     json_text("path", survey->dir.path);
+    if (survey->namespace_known) {
+        json_bytes("namespace", survey->facts.key, survey->facts.key_bytes);
+    }
     json_number("chunk_bytes", survey->chunk_bytes);
     json_number("segment_bytes", survey->segment_bytes);
     json_number("files", account->files);
@@ -165,6 +168,11 @@ static void summary_text(struct inspection *inspection, const struct account *ac
                          const struct verify_result *result)
 {
     report_text(inspection->survey.dir.path, strlen(inspection->survey.dir.path));
+    if (inspection->survey.namespace_known) {
+        printf(" (namespace \"");
+        report_text(inspection->survey.facts.key, inspection->survey.facts.key_bytes);
+        printf("\")");
+    }
     printf(": %" PRIu64 " bytes in %" PRIu64 " files\n", account->files_bytes, account->files);
     for (unsigned what = 0; what < BYTE_CLASSES; what++) {
         if (account->bytes[what] != 0) {

@@ -221,6 +221,25 @@ static int store_look(struct survey *survey, struct survey_file *file)
     return 0;
 }
 
+/* NAMESPACE. */
+
+static void namespace_look(struct survey *survey, struct survey_file *file)
+{
+    const struct store_path path = survey_path(survey, file->name);
+    struct fault fault = {0, ""};
+    if (survey_file_open(survey, survey->dir.dir, file->name, file) != 0) {
+        return;
+    }
+    if (namespace_file_read(survey->io, survey->dir.dir, survey->dir.path, &survey->facts,
+                            &fault) == 0) {
+        survey->namespace_known = true;
+        return;
+    }
+    const struct finding finding = {
+        .kind = FINDING_NAMESPACE, .weight = WEIGHT_DAMAGE, .file = path.text};
+    finding_add(survey->findings, &finding, "%s", fault.text);
+}
+
 /* The directory. */
 
 static int name_add(void *context, const char *name)
@@ -239,9 +258,9 @@ static int other_look(struct survey *survey, struct survey_file *file)
     }
     io_file_close(survey->io, file->file);
     file->file = NULL;
-    if (strcmp(file->name, "STORE.new") == 0) {
+    if (strcmp(file->name, "STORE.new") == 0 || strcmp(file->name, "NAMESPACE.new") == 0) {
         finding.kind = FINDING_UNFINISHED;
-        finding_add(survey->findings, &finding, "the making of a store was cut short here");
+        finding_add(survey->findings, &finding, "the making of a file was cut short here");
     } else {
         finding_add(survey->findings, &finding, "no store has a file of this name; it is ignored");
     }
@@ -256,6 +275,11 @@ static int name_look(struct survey *survey, uint32_t index)
     }
     if (strcmp(file->name, "LOCK") == 0) {
         (void)survey_file_open(survey, survey->dir.dir, "LOCK", file);
+        return 0;
+    }
+    if (strcmp(file->name, "NAMESPACE") == 0) {
+        survey->namespace_there = true;
+        namespace_look(survey, file);
         return 0;
     }
     if (strcmp(file->name, "segments") == 0) {

@@ -16,6 +16,7 @@
 
 #include "broker/inspect/finding.h"
 #include "broker/io.h"
+#include "broker/namespace_file.h"
 #include "broker/store_dir.h"
 #include "broker/superblock.h"
 
@@ -39,6 +40,10 @@ struct survey {
     struct io *io;
     struct findings *findings;
     struct store_dir dir; /* its files: dir, lock, store, segments, as far as they are there */
+
+    bool namespace_there;
+    bool namespace_known;
+    struct namespace_facts facts; /* of NAMESPACE */
 
     bool superblock_known;
     struct superblock superblock;

@@ -159,6 +159,8 @@ static int file_walk(struct verify *verify, const struct survey_file *file)
         if (file->bytes > SUPERBLOCK_FILE_BYTES) {
             tell(verify, BYTES_EXCESS, SUPERBLOCK_FILE_BYTES, file->bytes - SUPERBLOCK_FILE_BYTES);
         }
+    } else if (strcmp(file->name, "NAMESPACE") == 0) {
+        tell(verify, BYTES_NAMESPACE, 0, file->bytes);
     } else {
         tell(verify, file->segment ? BYTES_UNASSIGNED : BYTES_OTHER_FILE, 0, file->bytes);
     }

@@ -95,6 +95,20 @@ static uint64_t seq_behind(const struct look *look, uint64_t index)
     return look->topic->tail.seq;
 }
 
+/* Is the chunk's absence a finding already, with the segment that it should lie in? */
+static bool missing_told(const struct look *look, uint64_t chunk_no)
+{
+    const struct findings *findings = &look->inspection->findings;
+    for (size_t i = 0; i < findings->count; i++) {
+        const struct finding *finding = &findings->all[i];
+        if (finding->kind == FINDING_MISSING_CHUNK && finding->topic_id == look->topic->id &&
+            finding->chunk_no == chunk_no) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Chunks [chunk_no, end), before the index-th of those that are there. */
 static void missing_tell(struct look *look, uint64_t index, uint64_t chunk_no, uint64_t end)
 {
@@ -106,11 +120,15 @@ static void missing_tell(struct look *look, uint64_t index, uint64_t chunk_no, u
     if (look->seq_known) {
         lose(look, &finding, look->seq, seq_behind(look, index - 1));
     }
-    finding_add(&look->inspection->findings, &finding,
-                "%" PRIu64 " chunks from here on have no slot, or their segment is missing, "
-                "although entries lie in them",
-                end - chunk_no);
     look->seq_known = false;
+    while (chunk_no < end && missing_told(look, chunk_no)) {
+        chunk_no++;
+    }
+    if (chunk_no < end) {
+        finding_add(&look->inspection->findings, &finding,
+                    "%" PRIu64 " chunks from here on have no slot, although entries lie in them",
+                    end - chunk_no);
+    }
 }
 
 struct place {

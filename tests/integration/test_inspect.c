@@ -306,6 +306,40 @@ Test(inspect, dump_prints_what_was_appended)
     program_free(&result);
 }
 
+static void append_to(const char *key, const char *text)
+{
+    struct tusk_options options = TUSK_OPTIONS_INIT;
+    options.namespace_key = key;
+    struct tusk *connection = attach_with(broker, options);
+    append_text(topic_of(connection, "t"), text);
+    tusk_disconnect(connection);
+}
+
+Test(inspect, a_data_directory_is_all_of_its_namespaces)
+{
+    broker = tuskd_start(OPTIONS);
+    append_to("default", "a");
+    append_to("other \xc3\xa4", "b");
+    append_to("other ?", "c");
+    tuskd_stop(broker);
+    struct program_result result = inspect("verify DIR --json", broker->data);
+    expect_status(&result, EX_OK, "three namespaces");
+    expect_json_lines(&result);
+    check_contains(result.out, "\"namespace\":\"default\"");
+    check_contains(result.out, "\"namespace\":\"other \xc3\xa4\"");
+    check_contains(result.out, "\"namespace\":\"other ?\"");
+    program_free(&result);
+    char command[PATH_BYTES + 64];
+    (void)snprintf(command, sizeof command, "for s in '%s'/other*/STORE; do : >\"$s\"; done",
+                   broker->data);
+    run("/bin/sh", "-c", command, NULL);
+    result = inspect("verify DIR --json --quiet", broker->data);
+    expect_status(&result, EX_DATAERR, "two that are damaged");
+    check_contains(result.out, "/other");
+    check(strstr(result.out, "/default/") == NULL);
+    program_free(&result);
+}
+
 /* Refusals. */
 
 Test(inspect, what_cannot_be_looked_at_has_a_status_of_its_own)
@@ -399,8 +433,8 @@ static void flip(const char *path, uint64_t offset)
 
 static bool is_dead(const char *class)
 {
-    static const char *const live[] = {"superblock", "segment-headers", "chunk-headers",
-                                       "frame-headers", "payload"};
+    static const char *const live[] = {"superblock",    "namespace",     "segment-headers",
+                                       "chunk-headers", "frame-headers", "payload"};
     for (size_t i = 0; i < sizeof live / sizeof *live; i++) {
         if (strcmp(class, live[i]) == 0) {
             return false;
@@ -518,7 +552,6 @@ struct mutation {
 static const struct mutation mutations[] = {
     {"a missing first segment", "rm segments/0*0.seg", EX_DATAERR, "missing-file"},
     {"missing last segments", "rm segments/0*[1-9].seg", EX_DATAERR, "missing-chunk"},
-    {"a spare segment that is missing", "rm segments/0*2.seg", EX_OK, NULL},
     {"no segments at all", "rm -r segments", EX_DATAERR, "missing-file"},
     {"an empty segments", "rm segments/*", EX_DATAERR, "missing-chunk"},
     {"a cut segment", "truncate -s 500000 segments/0*0.seg", EX_DATAERR, "file-size"},
@@ -533,9 +566,9 @@ static const struct mutation mutations[] = {
      "misplaced-segment"},
     {"a renamed segment", "mv segments/0*0.seg segments/0000000000000009.seg", EX_DATAERR,
      "misplaced-segment"},
-    {"a foreign segment", "cp ../foreign/segments/0*0.seg segments/0000000000000000.seg",
+    {"a foreign segment", "cp ../../foreign/default/segments/0*0.seg segments/0000000000000000.seg",
      EX_DATAERR, "foreign-segment"},
-    {"a foreign STORE", "cp ../foreign/STORE STORE", EX_DATAERR, "foreign-segment"},
+    {"a foreign STORE", "cp ../../foreign/default/STORE STORE", EX_DATAERR, "foreign-segment"},
     {"a symbolic link", "mv segments/0*0.seg x; ln -s ../x segments/0000000000000000.seg",
      EX_DATAERR, "file-kind"},
     {"a FIFO", "rm segments/0*0.seg; mkfifo segments/0000000000000000.seg", EX_DATAERR,
@@ -554,9 +587,13 @@ static const struct mutation mutations[] = {
     {"segments as a file", "rm -r segments; touch segments", EX_DATAERR, "file-kind"},
     {"LOCK as a directory", "rm LOCK; mkdir LOCK", EX_DATAERR, "file-kind"},
     {"no LOCK", "rm LOCK", EX_OK, NULL},
+    {"another's NAMESPACE", "sed -i s/default/defauld/ NAMESPACE", EX_DATAERR, "namespace"},
+    {"an empty NAMESPACE", "truncate -s 0 NAMESPACE", EX_DATAERR, "namespace"},
+    {"NAMESPACE as a FIFO", "rm NAMESPACE; mkfifo NAMESPACE", EX_DATAERR, "file-kind"},
+    {"no NAMESPACE", "rm NAMESPACE", EX_OK, NULL},
     {"strangers", "touch a segments/b; mkdir segments/c d; ln -s x e; mkfifo f", EX_OK,
      "unknown-file"},
-    {"unfinished files", "touch STORE.new segments/0000000000000002.seg.new", EX_OK,
+    {"unfinished files", "touch STORE.new NAMESPACE.new segments/0000000000000002.seg.new", EX_OK,
      "unfinished-file"},
     {"a strange number", "cp segments/0*0.seg segments/ffffffffffffffff.seg", EX_OK, NULL},
     {"zeros for a segment's first half",
@@ -572,7 +609,7 @@ static void mutation_try(const struct mutation *row, const char *copy)
 {
     char command[PATH_BYTES + 512];
     copy_to(broker->data, copy);
-    (void)snprintf(command, sizeof command, "set -e; cd '%s'; %s", copy, row->script);
+    (void)snprintf(command, sizeof command, "set -e; cd '%s/default'; %s", copy, row->script);
     run("/bin/sh", "-c", command, NULL);
     char *before = state_of(copy);
     struct program_result result = inspect("verify DIR --json", copy);
