@@ -1,6 +1,7 @@
 # The front door: drives CMake. The work is done by the scripts in tests/tools.
 tools := tests/tools
-benches := bench-writes bench-reads bench-latency bench-fsync bench-scaling bench-idle bench-syscalls
+benches := bench-writes bench-reads bench-latency bench-fsync bench-scaling bench-idle bench-syscalls \
+	bench-recovery
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test $(benches) install format lint clean
@@ -11,7 +12,8 @@ help:
 	@echo 'make bench-writes   appends per second        make bench-reads    reads per second'
 	@echo 'make bench-latency  append to acknowledged    make bench-fsync    durable appends'
 	@echo 'make bench-scaling  throughput by processes   make bench-idle     1,000 idle sessions'
-	@echo 'make bench-syscalls system calls of clients'
+	@echo 'make bench-syscalls system calls of clients   make bench-recovery start time and memory'
+	@echo 'make show-recovery  draws it: build/results/bench-recovery.svg and .png'
 	@echo '  variables (bench/README.md): FSYNC PROCS THREADS TOPICS SIZE BATCH DURATION BACKEND CONSUMERS IDLE'
 	@echo 'make soak-NAME      a promise at full size; without a NAME that is known: lists them'
 	@echo 'make install        PREFIX=/usr/local DESTDIR='
@@ -26,6 +28,9 @@ test:
 
 $(benches): bench-%:
 	@$(tools)/bench.sh $*
+
+show-%:
+	@$(tools)/show.sh $*
 
 soak-%:
 	@$(tools)/soak.sh $*

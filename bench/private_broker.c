@@ -3,6 +3,8 @@
  */
 #include "bench/private_broker.h"
 
+#include "bench/clock.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -153,23 +155,14 @@ static void signals_block(void)
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-int private_broker_start(struct private_broker *broker, const struct settings *settings,
+/* Starts the process in directories that are there. */
+static int process_start(struct private_broker *broker, const struct settings *settings,
                          const char *fsync, const char *idle)
 {
     int ready[2];
+    int result;
 
-    *broker = (struct private_broker){0};
-    signals_block();
-    int result = directory_make(settings->data_dir, broker->directory);
-    if (result == 0) {
-        result = directory_make("/dev/shm", broker->run_directory);
-    }
-    if (result < 0) {
-        return result;
-    }
-    if (snprintf(broker->socket, sizeof broker->socket, "%s/tusk.sock", broker->run_directory) <
-            0 ||
-        pipe2(ready, O_CLOEXEC) < 0) {
+    if (pipe2(ready, O_CLOEXEC) < 0) {
         return problem(errno, "making a pipe to", "the broker");
     }
     fflush(NULL);
@@ -188,6 +181,25 @@ int private_broker_start(struct private_broker *broker, const struct settings *s
     return result;
 }
 
+int private_broker_start(struct private_broker *broker, const struct settings *settings,
+                         const char *fsync, const char *idle)
+{
+    *broker = (struct private_broker){0};
+    signals_block();
+    int result = directory_make(settings->data_dir, broker->directory);
+    if (result == 0) {
+        result = directory_make("/dev/shm", broker->run_directory);
+    }
+    if (result < 0) {
+        return result;
+    }
+    if (snprintf(broker->socket, sizeof broker->socket, "%s/tusk.sock", broker->run_directory) <
+        0) {
+        return problem(EINVAL, "naming a socket in", broker->run_directory);
+    }
+    return process_start(broker, settings, fsync, idle);
+}
+
 /* Wait for the process with a time limit; whether it ended. */
 static bool process_ended(pid_t pid)
 {
@@ -201,19 +213,58 @@ static bool process_ended(pid_t pid)
     return count != 0 && waitpid(pid, NULL, 0) == pid;
 }
 
+static void process_end(struct private_broker *broker, int signal)
+{
+    if (broker->pid == 0) {
+        return;
+    }
+    kill(broker->pid, signal);
+    if (!process_ended(broker->pid)) {
+        fprintf(stderr, "the broker did not end within a minute; killing it\n");
+        kill(broker->pid, SIGKILL);
+        waitpid(broker->pid, NULL, 0);
+    }
+    broker->pid = 0;
+}
+
 void private_broker_stop(struct private_broker *broker)
 {
-    if (broker->pid != 0) {
-        kill(broker->pid, SIGTERM);
-        if (!process_ended(broker->pid)) {
-            fprintf(stderr, "the broker did not end within a minute; killing it\n");
-            kill(broker->pid, SIGKILL);
-            waitpid(broker->pid, NULL, 0);
-        }
-        broker->pid = 0;
-    }
+    process_end(broker, SIGTERM);
     directory_remove(broker->directory);
     directory_remove(broker->run_directory);
+}
+
+int private_broker_restart(struct private_broker *broker, const struct settings *settings,
+                           const char *fsync, const char *idle, bool killed, uint64_t *start_ns)
+{
+    process_end(broker, killed ? SIGKILL : SIGTERM);
+    /* A stop takes the run directory away. */
+    if (mkdir(broker->run_directory, 0700) != 0 && errno != EEXIST) {
+        return problem(errno, "making", broker->run_directory);
+    }
+    unlink(broker->socket);
+    const uint64_t begin_ns = clock_now_ns();
+    const int result = process_start(broker, settings, fsync, idle);
+    *start_ns = clock_now_ns() - begin_ns;
+    return result;
+}
+
+uint64_t private_broker_memory_bytes(const struct private_broker *broker)
+{
+    char line[160];
+    unsigned long kib = 0;
+
+    snprintf(line, sizeof line, "/proc/%d/status", (int)broker->pid);
+    FILE *file = fopen(line, "re");
+    while (file && fgets(line, sizeof line, file)) {
+        if (sscanf(line, "RssAnon: %lu", &kib) == 1) {
+            break;
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    return (uint64_t)kib * 1024;
 }
 
 uint64_t private_broker_cpu_ns(const struct private_broker *broker)

@@ -11,6 +11,7 @@
 #include "bench/settings.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -26,6 +27,14 @@ struct private_broker {
 int private_broker_start(struct private_broker *broker, const struct settings *settings,
                          const char *fsync, const char *idle);
 void private_broker_stop(struct private_broker *broker);
+
+/* End it and start it again on the same data: after a stop, or, if `killed`, after a SIGKILL. The time
+ * that the start took, until it serves, is in *start_ns. */
+int private_broker_restart(struct private_broker *broker, const struct settings *settings,
+                           const char *fsync, const char *idle, bool killed, uint64_t *start_ns);
+
+/* Memory of its own, not shared with clients. */
+uint64_t private_broker_memory_bytes(const struct private_broker *broker);
 
 /* The CPU time that all its threads have used. */
 uint64_t private_broker_cpu_ns(const struct private_broker *broker);

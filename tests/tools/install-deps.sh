@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a step needs: install-deps.sh build|test
+# Installs the Debian packages that a step needs: install-deps.sh build|test|show
 #
 # Says what it installs before it does. With everything there it asks neither apt nor the network.
 # When it can't install (no rights, no network, not Debian) it lists what is missing and exits 69.
@@ -13,7 +13,8 @@ lock_wait_s=600
 case ${1-} in
 build) wanted=("${build_packages[@]}") ;;
 test) wanted=("${build_packages[@]}" "${test_packages[@]}") ;;
-*) die 64 "usage: install-deps.sh build|test" ;;
+show) wanted=("${build_packages[@]}" gnuplot-nox) ;;
+*) die 64 "usage: install-deps.sh build|test|show" ;;
 esac
 
 package_installed() {
