@@ -98,8 +98,7 @@ static int open_once(const struct io_file *dir, const char *name, int flags)
 {
     int fd;
     do {
-        fd = openat(directory_fd(dir), name,
-                    flags | O_CLOEXEC | O_NONBLOCK | nofollow(dir), 0600);
+        fd = openat(directory_fd(dir), name, flags | O_CLOEXEC | O_NONBLOCK | nofollow(dir), 0600);
     } while (fd < 0 && errno == EINTR);
     return fd < 0 ? -errno : fd;
 }
