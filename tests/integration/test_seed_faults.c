@@ -2,8 +2,8 @@
  * Seed faults: what the reference implementation got wrong, one named test for each fault that
  * can show through the public interface, numbered as in the list of its faults.
  * How:        one real broker per test; full disks are small mounted tmpfs, kills are SIGKILL.
- * Not here:   faults 12 and 15, damaged bytes (test_seed_damage.c); 20, a kernel without io_uring,
- *             and the second half of 7, namespaces, which have no interface yet.
+ * Not here:   faults 12 and 15, damaged bytes (test_seed_damage.c); 20, a kernel without io_uring
+ *             (test_backends.c); and the second half of 7, namespaces, which have no interface yet.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
