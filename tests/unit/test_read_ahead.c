@@ -8,6 +8,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/unit/store_reader.h"
@@ -216,7 +217,7 @@ static void rot(uint64_t number, uint64_t offset)
 {
     const struct chunk *chunk = topic_chunk(state(), number);
     const struct segment *segment = slot_segment(&stage.store.segments, chunk->slot);
-    char path[64];
+    char path[sizeof stage.config.data_dir + SEGMENT_NAME_BYTES + 16];
     snprintf(path, sizeof path, "%s/segments/%s", stage.config.data_dir,
              segment_name(segment->number).text);
     struct memory_node *file = memory_disk_find(stage.disk, path);
