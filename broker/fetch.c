@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "broker/chunk_locate.h"
 #include "broker/damage.h"
 #include "broker/frame_scan.h"
 #include "broker/pending.h"
@@ -132,9 +133,7 @@ static void fetch_end(struct fetch *fetch, int result)
     }
     if (result == 0) {
         const struct chunk_header *header = (void *)pool_image(&store->pool, chunk);
-        chunk->base_seq = header->base_seq;
-        chunk->base_time_ns = header->base_time_ns;
-        chunk->base_exact = true;
+        topic_chunk_learn(chunk, header->base_seq, header->base_time_ns);
         pool_show(&store->pool, chunk);
     } else {
         fetch_failed(store, chunk, result);
@@ -295,14 +294,6 @@ void fetch_retry(struct store *store)
     }
 }
 
-/* What an open stream has placed behind the tail is nobody's yet: the tail's chunk instead. */
-static struct chunk *chunk_visible(const struct store *store, const struct topic *topic,
-                                   struct chunk *chunk)
-{
-    const uint64_t last = chunk_number(topic->tail_position, store->chunk_bytes);
-    return chunk != NULL && chunk->number > last ? topic_chunk(topic, last) : chunk;
-}
-
 void fetch_submit(struct pending *pending)
 {
     struct store *store = pending->store;
@@ -311,17 +302,19 @@ void fetch_submit(struct pending *pending)
     struct chunk *chunk = NULL;
     if ((submission->flags & SUBMIT_BY_CHUNK) != 0) {
         chunk = topic_chunk(topic, submission->arg);
-    } else if ((submission->flags & SUBMIT_BY_SEQ) != 0) {
-        /* Of an entry in several chunks all but the first begin with its seq. */
-        const uint64_t before = submission->arg > 0 ? submission->arg - 1 : 0;
-        chunk = topic_locate_seq(topic, before);
     } else {
-        chunk = topic_locate_time(topic, submission->arg);
+        pending->resume = fetch_submit;
+        const int located = chunk_locate(pending, &chunk);
+        if (located == STORE_WAIT) {
+            return;
+        }
+        pending->resume = NULL;
+        if (located != STORE_READY) {
+            pending_complete(pending, 0, located, 0);
+            return;
+        }
     }
-    if ((submission->flags & SUBMIT_BY_CHUNK) == 0) {
-        chunk = chunk_visible(store, topic, chunk);
-    } else if (chunk != NULL &&
-               chunk_start(chunk->number, store->chunk_bytes) > topic->tail_position) {
+    if (chunk != NULL && chunk_start(chunk->number, store->chunk_bytes) > topic->tail_position) {
         chunk = NULL;
     }
     if (chunk == NULL || !chunk->started) {

@@ -202,7 +202,8 @@ int store_chunk_add(struct store *store, struct topic *topic, uint64_t base_seq)
         return outcome;
     }
     chunk->base_seq = base_seq;
-    chunk->base_time_ns = store->time_ns;
+    chunk->base_time_ns =
+        store->time_ns > topic->last_time_ns ? store->time_ns : topic->last_time_ns;
     chunk->age_ns = retention_clock(store);
     chunk->written = chunk_start(number, store->chunk_bytes);
     chunk->seed = checksum_seed(topic->id, number, chunk->generation);

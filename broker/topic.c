@@ -59,15 +59,14 @@ struct chunk *topic_chunk_pop(struct topic *topic)
     return topic->chunks[--topic->chunk_count];
 }
 
-/* How many of the topic's chunks begin (key: a chunk's lower bound) at or before the value. */
-static uint32_t chunks_before(const struct topic *topic, uint64_t value,
-                              uint64_t (*key)(const struct chunk *))
+/* How many of the topic's chunks have a lower bound at or before the seq. */
+static uint32_t chunks_before(const struct topic *topic, uint64_t seq)
 {
     uint32_t low = 0;
     uint32_t high = topic->chunk_count;
     while (low < high) {
         const uint32_t middle = low + (high - low) / 2;
-        if (key(topic->chunks[middle]) <= value) {
+        if (topic->chunks[middle]->base_seq <= seq) {
             low = middle + 1;
         } else {
             high = middle;
@@ -76,41 +75,34 @@ static uint32_t chunks_before(const struct topic *topic, uint64_t value,
     return low;
 }
 
-static uint64_t key_seq(const struct chunk *chunk)
+/* Those behind it that were assigned together with it begin no earlier: bounds stay in order. */
+void topic_chunk_learn(struct chunk *chunk, uint64_t base_seq, uint64_t base_time_ns)
 {
-    return chunk->base_seq;
-}
-
-static uint64_t key_time(const struct chunk *chunk)
-{
-    return chunk->base_time_ns;
-}
-
-/* Walks back over chunks whose beginning is only a lower bound that others share. */
-static struct chunk *chunk_before_inexact(const struct topic *topic, uint32_t after,
-                                          uint64_t (*key)(const struct chunk *))
-{
-    if (topic->chunk_count == 0) {
-        return NULL;
+    const struct topic *topic = chunk->topic;
+    chunk->base_seq = base_seq;
+    chunk->base_time_ns = base_time_ns;
+    chunk->base_exact = true;
+    struct chunk *next = chunk;
+    while ((next = topic_chunk(topic, next->number + 1)) != NULL && !next->base_exact &&
+           (next->base_seq < base_seq || next->base_time_ns < base_time_ns)) {
+        next->base_seq = next->base_seq < base_seq ? base_seq : next->base_seq;
+        next->base_time_ns = next->base_time_ns < base_time_ns ? base_time_ns : next->base_time_ns;
     }
-    uint32_t at = after == 0 ? 0 : after - 1;
-    const uint64_t bound = key(topic->chunks[at]);
-    while (at > 0 && !topic->chunks[at]->base_exact && key(topic->chunks[at]) == bound) {
-        at--;
-    }
-    return topic->chunks[at];
 }
 
 struct chunk *topic_locate_seq(const struct topic *topic, uint64_t seq)
 {
-    return chunk_before_inexact(topic, chunks_before(topic, seq, key_seq), key_seq);
-}
-
-struct chunk *topic_locate_time(const struct topic *topic, uint64_t time_ns)
-{
-    /* Entries of one time may lie in several chunks: begin in the last chunk that begins before. */
-    const uint64_t before = time_ns == 0 ? 0 : time_ns - 1;
-    return chunk_before_inexact(topic, chunks_before(topic, before, key_time), key_time);
+    if (topic->chunk_count == 0) {
+        return NULL;
+    }
+    const uint32_t after = chunks_before(topic, seq);
+    uint32_t at = after == 0 ? 0 : after - 1;
+    /* Back over chunks whose beginning is only a lower bound that others share. */
+    const uint64_t bound = topic->chunks[at]->base_seq;
+    while (at > 0 && !topic->chunks[at]->base_exact && topic->chunks[at]->base_seq == bound) {
+        at--;
+    }
+    return topic->chunks[at];
 }
 
 struct chunk *chunk_new(struct topic *topic, uint64_t number)

@@ -38,6 +38,13 @@ enum chunk_rank {
 
 struct stream;
 
+/* What a chunk begins with. */
+enum chunk_begin {
+    BEGIN_UNKNOWN = 0,
+    BEGIN_ENTRY = 1,
+    BEGIN_REST = 2, /* of an entry that begins in an earlier one */
+};
+
 struct chunk {
     struct topic *topic; /* NULL: trimmed, its image is still pinned */
     uint64_t number;
@@ -56,6 +63,8 @@ struct chunk {
     enum chunk_state state;
     enum chunk_rank rank;
     bool base_exact;
+    bool begin_unreadable; /* what it begins with could not be read */
+    enum chunk_begin begin;
     bool entry_first;         /* entry_position is that of the first entry that begins in it */
     bool entryless;           /* no entry begins in it */
     bool started;             /* its header is complete: it has a first unit */
@@ -166,13 +175,15 @@ int topic_chunk_push(struct topic *topic, struct chunk *chunk);
 struct chunk *topic_chunk_shift(struct topic *topic);
 struct chunk *topic_chunk_pop(struct topic *topic);
 
+/* Where the chunk begins is known exactly. */
+void topic_chunk_learn(struct chunk *chunk, uint64_t base_seq, uint64_t base_time_ns);
+
 /*
- * The chunk in which to begin looking for an entry with this seq (for the first one with this time
- * or a later one): the last that begins at or before it, or the one before where the beginnings are
- * only lower bounds. NULL when the topic has no chunks.
+ * The chunk in which to begin looking for an entry with this seq, by what is in memory: the last that
+ * begins at or before it, or the one before where the beginnings are only lower bounds. NULL when the
+ * topic has no chunks.
  */
 struct chunk *topic_locate_seq(const struct topic *topic, uint64_t seq);
-struct chunk *topic_locate_time(const struct topic *topic, uint64_t time_ns);
 
 struct chunk *chunk_new(struct topic *topic, uint64_t number);
 void chunk_free(struct chunk *chunk);

@@ -64,8 +64,8 @@ int walk_locate_seq(struct entry_walk *walk, struct client_lane *lane, struct ex
     return outcome_of(outcome);
 }
 
-/* The seq of the first entry that begins in the current chunk below `tail`, or `otherwise`. */
-static uint64_t chunk_first_seq(const struct chunk_view *view, uint64_t tail, uint64_t otherwise)
+/* The seq of the first entry that begins in the current chunk below `tail`, or behind it. */
+static uint64_t chunk_first_seq(const struct chunk_view *view, uint64_t tail)
 {
     uint64_t offset = CHUNK_HEADER_BYTES;
     while (offset + FRAME_HEADER_BYTES <= view->bytes && view->start + offset < tail) {
@@ -76,7 +76,7 @@ static uint64_t chunk_first_seq(const struct chunk_view *view, uint64_t tail, ui
         }
         offset += frame_bytes(frame->size);
     }
-    return otherwise;
+    return chunk_view_header(view)->base_seq + 1; /* it holds a part of that one alone */
 }
 
 int walk_locate_time(struct entry_walk *walk, struct client_lane *lane, struct expiry expiry)
@@ -90,7 +90,7 @@ int walk_locate_time(struct entry_walk *walk, struct client_lane *lane, struct e
         const int outcome =
             chunk_view_find(&walk->view, lane, SUBMIT_BY_TIME, walk->time_ns, expiry);
         if (outcome == 0) {
-            seq = chunk_first_seq(&walk->view, tail, next_seq);
+            seq = chunk_first_seq(&walk->view, tail);
         } else if (outcome != -EAGAIN) {
             return outcome_of(outcome);
         }

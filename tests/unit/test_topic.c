@@ -51,8 +51,6 @@ Test(topic, without_chunks_finds_none)
     cr_assert_null(topic_chunk(&topic, UINT64_MAX));
     cr_assert_null(topic_locate_seq(&topic, 0));
     cr_assert_null(topic_locate_seq(&topic, UINT64_MAX));
-    cr_assert_null(topic_locate_time(&topic, 0));
-    cr_assert_null(topic_locate_time(&topic, UINT64_MAX));
 }
 
 Test(topic, may_begin_at_any_number)
@@ -164,10 +162,6 @@ Test(topic, locates_where_all_beginnings_are_known)
         chunks_make(&truth, 1 + (uint64_t)rand() % 60, 100);
         for (uint64_t seq = 0; seq < 1000; seq++) {
             cr_assert_eq(topic_locate_seq(&topic, seq)->number, chunk_of(&truth, seq));
-            /* Entries of one time may lie before a chunk that begins with it. */
-            const uint64_t before = seq == 0 ? 0 : seq - 1;
-            cr_assert_eq(topic_locate_time(&topic, seq * 10)->number, chunk_of(&truth, before));
-            cr_assert_eq(topic_locate_time(&topic, seq * 10 + 1)->number, chunk_of(&truth, seq));
         }
         chunks_drop();
     }
