@@ -47,7 +47,7 @@ const struct counter_spec counter_table[COUNTER_COUNT] = {
                                 "chunks given up because nobody needs them any more",
                                 COUNTER_OF_ENGINE},
     [COUNTER_ENTRIES_LOST] = {"entries_lost_total",
-                              "entries that bytes= or age= took before the cursor had passed them",
+                              "entries that retention took before the cursor had passed them",
                               COUNTER_OF_ENGINE},
     [COUNTER_ARENA_WAITS] = {"arena_waits_total", "times a lane had to wait for room in the arena",
                              COUNTER_OF_ENGINE},

@@ -90,7 +90,7 @@ static void counters_update(struct engine_store *served)
     counter_set(&store->counters, COUNTER_PINS_REVOKED, store->pool.revocations);
     counter_set(&store->counters, COUNTER_LANES, served->lanes.count);
     counter_set(&store->counters, COUNTER_TOPICS, store->topics.present);
-    counter_set(&store->counters, COUNTER_SEGMENTS, store->segments.count);
+    counter_set(&store->counters, COUNTER_SEGMENTS, store->segments.present);
     counter_set(&store->counters, COUNTER_ARENA_UNITS_FREE,
                 (uint64_t)store->pool.free_big_count * SMALL_CHUNKS);
     counters_publish(&store->counters);
@@ -147,6 +147,8 @@ static uint64_t store_next_ns(const struct engine_store *served)
     const uint64_t stream = stream_next_ns(&served->store);
     uint64_t next = flush < look ? flush : look;
     next = stream < next ? stream : next;
+    const uint64_t remove = segment_set_next_ns(&served->store.segments);
+    next = remove < next ? remove : next;
     return next < served->tick_ns ? next : served->tick_ns;
 }
 
@@ -182,6 +184,7 @@ static bool store_take(struct engine_store *served)
     const bool marked = marks_step(store);
     const bool listed = snapshot_step(store);
     stream_tick(store);
+    segment_set_give_back(&store->segments, store->now_ns, flush_idle(&store->flush));
     flush_tick(store);
     return taken || freed || verified || marked || listed;
 }

@@ -20,7 +20,7 @@
 static int system_topic_make(const struct store_dir *store, struct segment_set *segments,
                              struct superblock *superblock, struct fault *fault)
 {
-    if (segments->count == 0) {
+    if (segments->present == 0) {
         const int result = segment_set_add_now(segments, fault);
         if (result != 0) {
             return result;

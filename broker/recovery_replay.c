@@ -602,13 +602,13 @@ static bool units_take(uint8_t *units, uint32_t slot, uint32_t count)
     return true;
 }
 
-static int claim_check(const struct recovery *recovery, const struct claim *claim, uint8_t *units,
-                       uint64_t units_count, struct fault *fault)
+static int claim_check(const struct recovery *recovery, const struct segment_set *segments,
+                       const struct claim *claim, uint8_t *units, struct fault *fault)
 {
     const struct recovered_topic *topic = &recovery->topics[claim->topic];
     struct recovered_chunk *chunk = &topic->chunks[claim->chunk];
     const uint32_t count = chunk->chunk_no < SMALL_CHUNKS ? 1 : GROUP_UNITS;
-    if (chunk->slot >= units_count || chunk->slot % count != 0) {
+    if (!segment_has_slot(segments, chunk->slot) || chunk->slot % count != 0) {
         return fault_set(
             fault, -EBADMSG,
             "topic \"%s\": chunk %" PRIu64 " is recorded in slot %" PRIu32
@@ -634,7 +634,7 @@ static int slots_settle(struct recovery *recovery, const struct segment_set *seg
         return fault_set(fault, -ENOMEM, "no memory to recover %zu chunks", count);
     }
     for (size_t i = 0; i < count; i++) {
-        const int result = claim_check(recovery, &claims[i], units, units_count, fault);
+        const int result = claim_check(recovery, segments, &claims[i], units, fault);
         if (result != 0) {
             return result;
         }

@@ -45,8 +45,7 @@ int recovery_refuse(struct recovery_scan *scan, const struct recovered_topic *to
 bool recovery_slot_exists(const struct recovery_scan *scan, uint32_t slot, uint64_t chunk_no)
 {
     const struct segment_set *segments = scan->segments;
-    const uint64_t units = (uint64_t)segments->count * segments->segment_groups * GROUP_UNITS;
-    return slot < units && (chunk_no < SMALL_CHUNKS || slot % GROUP_UNITS == 0);
+    return segment_has_slot(segments, slot) && (chunk_no < SMALL_CHUNKS || slot % GROUP_UNITS == 0);
 }
 
 /* The system topic's chunks name their successors; those of others are known from records. */

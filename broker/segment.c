@@ -12,6 +12,7 @@
 #include "broker/segment_header.h"
 #include "shm/cleanup.h"
 #include "shm/crash_point.h"
+#include "shm/ensure.h"
 
 struct segment_name segment_name(uint32_t number)
 {
@@ -32,8 +33,8 @@ struct segment_path slot_path(const struct segment_set *set, uint32_t slot)
     return segment_path(set, slot / GROUP_UNITS / set->segment_groups);
 }
 
-/* Puts an open segment in its place. On failure the file stays the caller's. */
-int segment_set_insert(struct segment_set *set, struct io_file *file)
+/* A place for one more segment, which is missing. */
+static int place_add(struct segment_set *set)
 {
     if (set->count == set->max) {
         const uint32_t max = set->max == 0 ? 16 : set->max * 2;
@@ -50,17 +51,32 @@ int segment_set_insert(struct segment_set *set, struct io_file *file)
         return -ENOMEM;
     }
     segment->number = set->count;
-    segment->file = file;
     set->segments[set->count++] = segment;
+    return 0;
+}
+
+/* Puts an open segment in its place. On failure the file stays the caller's. */
+int segment_set_insert(struct segment_set *set, uint32_t number, struct io_file *file)
+{
+    while (set->count <= number) {
+        const int result = place_add(set);
+        if (result != 0) {
+            return result;
+        }
+    }
+    ensure(set->segments[number]->file == NULL);
+    set->segments[number]->file = file;
+    set->present++;
+    slot_map_open(&set->slots, number * set->segment_groups, set->segment_groups);
     return 0;
 }
 
 /* What a directory listing found. */
 struct listing {
     struct segment_set *set;
-    uint64_t count;
-    uint64_t end; /* the highest number + 1 */
-    int result;
+    uint64_t *numbers;
+    size_t count;
+    size_t max; /* allocated */
 };
 
 bool segment_name_parse(const char *name, uint64_t *number, bool *unfinished)
@@ -87,11 +103,24 @@ static int list_one(void *context, const char *name)
     if (unfinished) {
         return io_unlink(listing->set->io, listing->set->dir, name);
     }
-    listing->count++;
-    if (number >= listing->end) {
-        listing->end = number + 1;
+    if (listing->count == listing->max) {
+        const size_t max = listing->max == 0 ? 64 : listing->max * 2;
+        uint64_t *larger = realloc(listing->numbers, max * sizeof *larger);
+        if (larger == NULL) {
+            return -ENOMEM;
+        }
+        listing->numbers = larger;
+        listing->max = max;
     }
+    listing->numbers[listing->count++] = number;
     return 0;
+}
+
+static int number_order(const void *left, const void *right)
+{
+    const uint64_t a = *(const uint64_t *)left;
+    const uint64_t b = *(const uint64_t *)right;
+    return a < b ? -1 : a > b;
 }
 
 static int segment_check(struct segment_set *set, uint32_t number, struct io_file *file,
@@ -122,12 +151,6 @@ static int segment_open(struct segment_set *set, uint32_t number, struct fault *
 {
     struct io_file *file = NULL;
     int result = io_file_open(set->io, set->dir, segment_name(number).text, IO_OPEN_DIRECT, &file);
-    if (result == -ENOENT) {
-        return fault_set(fault, -EBADMSG,
-                         "%s is missing, although later segments are there: restore the store from "
-                         "a backup",
-                         segment_path(set, number).text);
-    }
     if (result == -ELOOP || result == -EISDIR || result == -EINVAL || result == -ENXIO) {
         return fault_set(fault, -EBADMSG,
                          "%s is not a regular file: something else was put in its place",
@@ -139,7 +162,7 @@ static int segment_open(struct segment_set *set, uint32_t number, struct fault *
     }
     result = segment_check(set, number, file, fault);
     if (result == 0) {
-        result = segment_set_insert(set, file);
+        result = segment_set_insert(set, number, file);
         if (result != 0) {
             fault_set(fault, result, "no memory for %s", segment_path(set, number).text);
         }
@@ -150,22 +173,35 @@ static int segment_open(struct segment_set *set, uint32_t number, struct fault *
     return result;
 }
 
+/* The highest number + 1 whose slots have numbers. */
+static uint64_t numbers_end(const struct segment_set *set)
+{
+    return UINT32_MAX / GROUP_UNITS / set->segment_groups - 1;
+}
+
 static int open_all(struct segment_set *set, struct fault *fault)
 {
     struct listing listing = {.set = set};
-    const int result = io_dir_list(set->io, set->dir, list_one, &listing);
+    int result = io_dir_list(set->io, set->dir, list_one, &listing);
     if (result != 0) {
+        free(listing.numbers);
         return fault_set(fault, result, "%s cannot be read: %s", set->path, strerror(-result));
     }
-    /* Numbers are dense, so a missing one shows; this also bounds what a strange name can cost. */
-    const uint64_t end = listing.end > listing.count ? listing.count + 1 : listing.end;
-    for (uint64_t number = 0; number < end; number++) {
-        const int opened = segment_open(set, (uint32_t)number, fault);
-        if (opened != 0) {
-            return opened;
+    qsort(listing.numbers, listing.count, sizeof *listing.numbers, number_order);
+    for (size_t i = 0; i < listing.count && result == 0; i++) {
+        if (listing.numbers[i] >= numbers_end(set)) {
+            result =
+                fault_set(fault, -EBADMSG,
+                          "%s/%016" PRIx64 ".seg is no segment of this store, whose numbers are "
+                          "lower: move it elsewhere",
+                          set->path, listing.numbers[i]);
+        } else {
+            /* Its header is checked first, so that a strange name costs nothing. */
+            result = segment_open(set, (uint32_t)listing.numbers[i], fault);
         }
     }
-    return 0;
+    free(listing.numbers);
+    return result;
 }
 
 static int set_init(struct segment_set *set, const struct store_dir *store,
@@ -176,6 +212,7 @@ static int set_init(struct segment_set *set, const struct store_dir *store,
         .io = store->io,
         .dir = store->segments,
         .chunk_bytes = superblock->chunk_bytes,
+        .window_ns = SEGMENT_WINDOW_NS,
         .segment_bytes = superblock->segment_bytes,
         .segment_groups = (uint32_t)(superblock->segment_bytes / superblock->chunk_bytes),
     };
@@ -208,7 +245,9 @@ void segment_set_close(struct segment_set *set)
 {
     ensure(!segment_set_busy(set));
     for (uint32_t i = 0; i < set->count; i++) {
-        io_file_close(set->io, set->segments[i]->file);
+        if (set->segments[i]->file != NULL) {
+            io_file_close(set->io, set->segments[i]->file);
+        }
         free(set->segments[i]);
     }
     free(set->segments);
@@ -218,14 +257,32 @@ void segment_set_close(struct segment_set *set)
     *set = (struct segment_set){0};
 }
 
+static uint32_t units_of(bool small)
+{
+    return small ? 1 : GROUP_UNITS;
+}
+
+bool segment_has_slot(const struct segment_set *set, uint32_t slot)
+{
+    const uint32_t number = slot / GROUP_UNITS / set->segment_groups;
+    return number < set->count && set->segments[number]->file != NULL;
+}
+
 int segment_set_mark(struct segment_set *set, uint32_t slot, bool small)
 {
-    return slot_map_mark(&set->slots, slot, small);
+    const int result = slot_map_mark(&set->slots, slot, small);
+    if (result == 0) {
+        slot_segment(set, slot)->units_used += units_of(small);
+    }
+    return result;
 }
 
 int slot_allocate(struct segment_set *set, unsigned flags, uint32_t *slot)
 {
     const bool taken = slot_map_take(&set->slots, flags, slot);
+    if (taken) {
+        slot_segment(set, *slot)->units_used += units_of((flags & SLOT_SMALL) != 0);
+    }
     segment_ahead(set);
     if (taken) {
         return 0;
@@ -236,6 +293,7 @@ int slot_allocate(struct segment_set *set, unsigned flags, uint32_t *slot)
 void slot_release(struct segment_set *set, uint32_t slot, bool small)
 {
     slot_map_release(&set->slots, slot, small);
+    slot_segment(set, slot)->units_used -= units_of(small);
 }
 
 void segment_touch(struct segment_set *set, uint32_t slot)

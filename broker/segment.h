@@ -6,6 +6,10 @@
  *             first S bytes, so slot 0 of a segment is never handed out. A file gets its .seg name when
  *             it is complete and synced, and its slots are handed out once the name is durable too.
  *             Slots of the zero-written reserve are durable zeros before they are handed out.
+ *             A segment of which no slot is in use may be missing. One that is not needed goes, the last
+ *             first: what is in use, what was at the most in the last seconds, and the reserve fit into
+ *             the others. No record names its slots, since slots are free only once that is durable; if
+ *             the removal is lost in a crash, the file is there again and free.
  *             No space for a new segment is a refusal, tried again by segment_set_tick(); any other
  *             error is told to `changed`, and the caller fences the store.
  * Trust:      headers and slot numbers from disk are checked; -EBADMSG names file and offset.
@@ -30,10 +34,15 @@ enum {
     SEGMENT_SYSTEM_DEFAULT = 4,
 };
 #define SEGMENT_RETRY_NS UINT64_C(1000000000)
+/* A segment goes when it was not needed for one to two of these. */
+#define SEGMENT_WINDOW_NS UINT64_C(5000000000)
+/* And this part of a window after another one at the earliest, as removing a file holds up the engine. */
+#define SEGMENT_REMOVALS_PER_WINDOW UINT64_C(100)
 
 struct segment {
     uint32_t number;
-    struct io_file *file;
+    struct io_file *file; /* NULL: the segment is missing, none of its slots is in use */
+    uint32_t units_used;  /* of its slots */
     bool touched;
     struct segment *next_touched;
     struct io_op sync; /* the flush's, for this file's one fdatasync */
@@ -71,12 +80,14 @@ struct segment_set {
 
     struct segment **segments; /* by number */
     uint32_t count;
-    uint32_t max; /* allocated */
+    uint32_t present; /* those with a file */
+    uint32_t max;     /* allocated */
     struct segment *touched;
 
     enum segment_growth growth;
     uint64_t retry_ns; /* of GROWTH_REFUSED; 0: not set yet */
     struct io_file *growing;
+    uint32_t growing_number;
     struct io_op grow;
     uint8_t *header; /* a block */
 
@@ -85,6 +96,14 @@ struct segment_set {
     uint64_t zeroed_bytes;
     struct io_op zero;
     uint8_t *zeros;
+
+    /* Groups in use at the most in this window of time, and in the one before. */
+    uint32_t peak;
+    uint32_t peak_before;
+    uint64_t window_ns;     /* SEGMENT_WINDOW_NS, unless a test wants less */
+    uint64_t window_end_ns; /* 0: none has begun */
+    uint64_t remove_ns;     /* none goes before */
+    bool removing;          /* another one may go then */
 
     bool stopped;
 };
@@ -115,6 +134,18 @@ int segment_set_mark(struct segment_set *set, uint32_t slot, bool small);
 /* Begins to grow and to write zeros ahead, and tries again what was refused a second ago. Cheap;
  * called about every second, and by slot_allocate() and slot_release() where needed. */
 void segment_set_tick(struct segment_set *set, uint64_t now_ns);
+
+/* Once per pass, cheap: removes a segment that is not needed; `quiet`: no sync is in flight. */
+void segment_set_give_back(struct segment_set *set, uint64_t now_ns, bool quiet);
+
+/* When that may do something, or UINT64_MAX. */
+static inline uint64_t segment_set_next_ns(const struct segment_set *set)
+{
+    return set->removing ? set->remove_ns : UINT64_MAX;
+}
+
+/* Is the slot one of a segment that is there? For numbers from disk. */
+bool segment_has_slot(const struct segment_set *set, uint32_t slot);
 
 /* flags: enum slot_flag. 0; -EAGAIN: a segment is being made, `changed` follows; -ENOSPC: refused. */
 int slot_allocate(struct segment_set *set, unsigned flags, uint32_t *slot);
@@ -159,9 +190,10 @@ struct segment_path {
 };
 struct segment_path slot_path(const struct segment_set *set, uint32_t slot);
 
+/* What the files take. */
 static inline uint64_t segment_set_bytes(const struct segment_set *set)
 {
-    return (uint64_t)set->count * set->segment_bytes;
+    return (uint64_t)set->present * set->segment_bytes;
 }
 
 #endif

@@ -41,7 +41,7 @@ static void growth_fail(struct segment_set *set, int result)
     if (set->growing != NULL) {
         io_file_close(set->io, set->growing);
         set->growing = NULL;
-        (void)io_unlink(set->io, set->dir, unfinished_name(set->count).text);
+        (void)io_unlink(set->io, set->dir, unfinished_name(set->growing_number).text);
     }
     set->growth = is_refusal(result) ? GROWTH_REFUSED : GROWTH_FAILED;
     set->retry_ns = 0;
@@ -88,25 +88,37 @@ static void growth_enter(struct segment_set *set, enum segment_growth growth)
     io_submit(set->io, &set->grow);
 }
 
+/* The lowest segment that is not there. */
+static uint32_t missing_number(const struct segment_set *set)
+{
+    uint32_t number = 0;
+    while (set->present < set->count && number < set->count &&
+           set->segments[number]->file != NULL) {
+        number++;
+    }
+    return set->present < set->count ? number : set->count;
+}
+
 static int growth_begin(struct segment_set *set)
 {
-    if (set->count >= UINT32_MAX / GROUP_UNITS / set->segment_groups - 1) {
+    set->growing_number = missing_number(set);
+    if (set->growing_number >= UINT32_MAX / GROUP_UNITS / set->segment_groups - 1) {
         return -ENOSPC; /* slot numbers have 32 bits */
     }
-    segment_header_fill(set, set->count);
-    return io_file_open(set->io, set->dir, unfinished_name(set->count).text,
+    segment_header_fill(set, set->growing_number);
+    return io_file_open(set->io, set->dir, unfinished_name(set->growing_number).text,
                         IO_OPEN_CREATE | IO_OPEN_DIRECT, &set->growing);
 }
 
 static int growth_name(struct segment_set *set)
 {
-    return io_rename(set->io, set->dir, unfinished_name(set->count).text,
-                     segment_name(set->count).text);
+    return io_rename(set->io, set->dir, unfinished_name(set->growing_number).text,
+                     segment_name(set->growing_number).text);
 }
 
 static int growth_end(struct segment_set *set)
 {
-    const int result = segment_set_insert(set, set->growing);
+    const int result = segment_set_insert(set, set->growing_number, set->growing);
     if (result == 0) {
         set->growing = NULL;
         set->growth = GROWTH_IDLE;
@@ -154,10 +166,16 @@ static void growth_done(struct io_op *op, int result)
     }
 }
 
+/* Free groups below which another segment is made. */
+static uint32_t groups_wanted(const struct segment_set *set)
+{
+    return set->slots.system_groups + set->segment_groups / 4;
+}
+
 static void grow_ahead(struct segment_set *set)
 {
-    const uint32_t wanted = set->slots.system_groups + set->segment_groups / 4;
-    if (set->stopped || set->growth != GROWTH_IDLE || slot_map_free_groups(&set->slots) >= wanted) {
+    if (set->stopped || set->growth != GROWTH_IDLE ||
+        slot_map_free_groups(&set->slots) >= groups_wanted(set)) {
         return;
     }
     const int result = growth_begin(set);
@@ -195,7 +213,7 @@ int segment_set_add_now(struct segment_set *set, struct fault *fault)
     io_file_close(set->io, set->growing);
     set->growing = NULL;
     set->growth = GROWTH_IDLE;
-    (void)io_unlink(set->io, set->dir, unfinished_name(set->count).text);
+    (void)io_unlink(set->io, set->dir, unfinished_name(set->growing_number).text);
     return fault_set(fault, result, "a segment of %llu bytes cannot be made in %s: %s%s",
                      (unsigned long long)set->segment_bytes, set->path, strerror(-result),
                      result == -EOPNOTSUPP ? "; its file system cannot preallocate files" : "");
@@ -271,6 +289,72 @@ void segment_set_tick(struct segment_set *set, uint64_t now_ns)
         }
     }
     segment_ahead(set);
+}
+
+/* Giving back. */
+
+static bool segment_is_free(const struct segment_set *set, const struct segment *segment)
+{
+    const bool zeroed = set->zeroing && set->zeroed_group / set->segment_groups == segment->number;
+    return segment->file != NULL && segment->units_used == 0 && !segment->touched && !zeroed;
+}
+
+/* False: it stays, free; the next window tries again. */
+static bool segment_remove(struct segment_set *set, struct segment *segment)
+{
+    if (io_unlink(set->io, set->dir, segment_name(segment->number).text) != 0) {
+        return false;
+    }
+    crash_point("segment.removed");
+    slot_map_close(&set->slots, segment->number * set->segment_groups, set->segment_groups);
+    io_file_close(set->io, segment->file);
+    segment->file = NULL;
+    set->present--;
+    return true;
+}
+
+/* A new window begins where one has ended. */
+static void peak_note(struct segment_set *set, uint64_t now_ns)
+{
+    const uint32_t used = set->present * set->segment_groups - slot_map_free_groups(&set->slots);
+    if (used > set->peak) {
+        set->peak = used;
+    }
+    if (now_ns >= set->window_end_ns) {
+        set->peak_before = set->window_end_ns == 0 ? UINT32_MAX : set->peak;
+        set->peak = used;
+        set->window_end_ns = now_ns + set->window_ns;
+    }
+}
+
+/* Would what was in use at the most, and a quarter more of a segment than what makes one grow, fit into
+ * one segment less? */
+static bool segment_is_spare(const struct segment_set *set)
+{
+    const uint64_t peak = set->peak > set->peak_before ? set->peak : set->peak_before;
+    const uint64_t wanted = peak + groups_wanted(set) + set->segment_groups / 4;
+    return (set->present - 1) * (uint64_t)set->segment_groups >= wanted;
+}
+
+void segment_set_give_back(struct segment_set *set, uint64_t now_ns, bool quiet)
+{
+    peak_note(set, now_ns);
+    if (now_ns < set->remove_ns || (!quiet && !set->removing)) {
+        return;
+    }
+    set->remove_ns = now_ns + set->window_ns / SEGMENT_REMOVALS_PER_WINDOW;
+    if (!quiet) {
+        return;
+    }
+    set->removing = false;
+    if (set->stopped || set->growth != GROWTH_IDLE || !segment_is_spare(set)) {
+        return;
+    }
+    for (uint32_t number = set->count; number-- > 0 && !set->removing;) {
+        if (segment_is_free(set, set->segments[number])) {
+            set->removing = segment_remove(set, set->segments[number]);
+        }
+    }
 }
 
 void segment_set_stop(struct segment_set *set)

@@ -17,6 +17,6 @@ struct segment_set;
 void segment_ahead(struct segment_set *set);
 
 /* segment.c: puts an open, complete segment in its place. */
-int segment_set_insert(struct segment_set *set, struct io_file *file);
+int segment_set_insert(struct segment_set *set, uint32_t number, struct io_file *file);
 
 #endif

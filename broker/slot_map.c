@@ -8,18 +8,18 @@
 
 #define ALL_UNITS UINT16_MAX
 _Static_assert(GROUP_UNITS == 16, "a group's masks are 16 bits wide");
+_Static_assert((uint32_t)GROUP_NONE == (uint32_t)BIT_TREE_NONE, "a set without members says so");
 
 void slot_map_init(struct slot_map *map, uint32_t system_groups, uint32_t written_groups)
 {
     *map = (struct slot_map){.system_groups = system_groups, .written_groups = written_groups};
-    for (int i = 0; i < SLOT_LISTS; i++) {
-        map->lists[i].first = GROUP_NONE;
-        map->lists[i].last = GROUP_NONE;
-    }
 }
 
 void slot_map_deinit(struct slot_map *map)
 {
+    for (int i = 0; i < SLOT_LISTS; i++) {
+        bit_tree_deinit(&map->lists[i].groups);
+    }
     free(map->groups);
     *map = (struct slot_map){0};
 }
@@ -37,38 +37,18 @@ static enum slot_list list_of(const struct slot_group *group)
 
 static void list_remove(struct slot_map *map, enum slot_list list, uint32_t number)
 {
-    if (list == LIST_NONE) {
-        return;
+    if (list != LIST_NONE) {
+        bit_tree_clear(&map->lists[list].groups, number);
+        map->lists[list].count--;
     }
-    const struct slot_group *group = &map->groups[number];
-    if (group->previous == GROUP_NONE) {
-        map->lists[list].first = group->next;
-    } else {
-        map->groups[group->previous].next = group->next;
-    }
-    if (group->next == GROUP_NONE) {
-        map->lists[list].last = group->previous;
-    } else {
-        map->groups[group->next].previous = group->previous;
-    }
-    map->lists[list].count--;
 }
 
-static void list_append(struct slot_map *map, enum slot_list list, uint32_t number)
+static void list_add(struct slot_map *map, enum slot_list list, uint32_t number)
 {
-    if (list == LIST_NONE) {
-        return;
+    if (list != LIST_NONE) {
+        bit_tree_set(&map->lists[list].groups, number);
+        map->lists[list].count++;
     }
-    struct slot_group *group = &map->groups[number];
-    group->previous = map->lists[list].last;
-    group->next = GROUP_NONE;
-    if (group->previous == GROUP_NONE) {
-        map->lists[list].first = number;
-    } else {
-        map->groups[group->previous].next = number;
-    }
-    map->lists[list].last = number;
-    map->lists[list].count++;
 }
 
 /* The one place where a group changes. */
@@ -80,9 +60,8 @@ static void group_set(struct slot_map *map, uint32_t number, uint16_t used, uint
     group->written = written;
     const enum slot_list after = list_of(group);
     if (before != after) {
-        /* list_remove() needs the links only, so the masks may have changed already. */
         list_remove(map, before, number);
-        list_append(map, after, number);
+        list_add(map, after, number);
     }
 }
 
@@ -101,13 +80,31 @@ int slot_map_grow(struct slot_map *map, uint32_t groups)
         map->groups = larger;
         map->groups_max = groups_max;
     }
+    for (int i = 0; i < SLOT_LISTS; i++) {
+        if (bit_tree_grow(&map->lists[i].groups, map->groups_count + groups) != 0) {
+            return -ENOMEM;
+        }
+    }
     for (uint32_t i = 0; i < groups; i++) {
-        const uint32_t number = map->groups_count++;
-        struct slot_group *group = &map->groups[number];
-        *group = (struct slot_group){.used = i == 0 ? 1 : 0, .written = i == 0 ? 1 : 0};
-        list_append(map, list_of(group), number);
+        map->groups[map->groups_count++] = (struct slot_group){.used = ALL_UNITS};
     }
     return 0;
+}
+
+void slot_map_open(struct slot_map *map, uint32_t first, uint32_t groups)
+{
+    for (uint32_t i = 0; i < groups; i++) {
+        ensure(map->groups[first + i].used == ALL_UNITS);
+        group_set(map, first + i, i == 0 ? 1 : 0, i == 0 ? 1 : 0);
+    }
+}
+
+void slot_map_close(struct slot_map *map, uint32_t first, uint32_t groups)
+{
+    for (uint32_t i = 0; i < groups; i++) {
+        ensure(map->groups[first + i].used == (i == 0 ? 1 : 0));
+        group_set(map, first + i, ALL_UNITS, 0);
+    }
 }
 
 static uint32_t first_of(const struct slot_map *map, enum slot_list list, bool system)
@@ -116,7 +113,7 @@ static uint32_t first_of(const struct slot_map *map, enum slot_list list, bool s
     if (whole && !system && slot_map_free_groups(map) <= map->system_groups) {
         return GROUP_NONE;
     }
-    return map->lists[list].first;
+    return bit_tree_first(&map->lists[list].groups);
 }
 
 /* Where slots are looked for, by what is wanted. Overwriting is faster than writing for the first
@@ -201,7 +198,7 @@ int slot_map_mark(struct slot_map *map, uint32_t slot, bool small)
 
 uint32_t slot_map_hold_fresh(struct slot_map *map)
 {
-    const uint32_t number = map->lists[LIST_FREE_FRESH].first;
+    const uint32_t number = bit_tree_first(&map->lists[LIST_FREE_FRESH].groups);
     if (number != GROUP_NONE) {
         group_set(map, number, ALL_UNITS, map->groups[number].written);
     }

@@ -3,7 +3,8 @@
  * Runs on:    the engine's thread; memory only, each call but growing in constant time.
  * Invariants: a slot's number counts units of S = C / 16 bytes over all segments; sixteen units on a
  *             multiple of sixteen are a group: one slot of C bytes, or split into small ones. A group
- *             is in the list that its masks say and in no other.
+ *             is in the set that its masks say and in no other. What is looked for is taken from where
+ *             it lies lowest, so that the last segments are the ones that become free.
  *             The last system_groups free groups go to the system topic only.
  * Trust:      numbers from disk pass slot_map_mark() first; elsewhere a wrong one is our defect.
  * Not here:   files (segment.h).
@@ -14,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/bit_tree.h"
 #include "shm/frame.h"
 
 enum { GROUP_NONE = UINT32_MAX };
@@ -35,8 +37,6 @@ enum slot_list {
 enum { SLOT_LISTS = LIST_NONE };
 
 struct slot_group {
-    uint32_t previous;
-    uint32_t next;
     uint16_t used;    /* a bit for each unit */
     uint16_t written; /* a bit for each unit */
 };
@@ -46,8 +46,7 @@ struct slot_map {
     uint32_t groups_count;
     uint32_t groups_max; /* allocated */
     struct {
-        uint32_t first;
-        uint32_t last;
+        struct bit_tree groups;
         uint32_t count;
     } lists[SLOT_LISTS];
     uint32_t system_groups;
@@ -58,8 +57,15 @@ struct slot_map {
 void slot_map_init(struct slot_map *map, uint32_t system_groups, uint32_t written_groups);
 void slot_map_deinit(struct slot_map *map);
 
-/* Adds a segment's groups; the first unit of the first one holds the segment's header. 0, -ENOMEM. */
+/* Adds a segment's groups, closed. 0 or -ENOMEM. */
 int slot_map_grow(struct slot_map *map, uint32_t groups);
+
+/* The segment whose groups begin with `first` is there, never written: its slots may be taken, but for
+ * the first unit of the first group, which holds the segment's header. */
+void slot_map_open(struct slot_map *map, uint32_t first, uint32_t groups);
+
+/* It goes: none of its slots is taken. */
+void slot_map_close(struct slot_map *map, uint32_t first, uint32_t groups);
 
 /* Takes a slot; flags are enum slot_flag. False: there is none. */
 bool slot_map_take(struct slot_map *map, unsigned flags, uint32_t *slot);

@@ -324,7 +324,7 @@ int store_open(struct store *store, const struct mapping *arena, struct fault *f
     counter_set(&store->counters, COUNTER_RECOVERY_NS, took);
     log_info(store->log, "store.open",
              "data=%s topics=%" PRIu32 " segments=%" PRIu32 " ms=%" PRIu64,
-             LOG_QUOTE(store->config->data_dir), store->topics.present, store->segments.count,
+             LOG_QUOTE(store->config->data_dir), store->topics.present, store->segments.present,
              took / 1000000);
     return 0;
 }

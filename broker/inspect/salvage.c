@@ -218,7 +218,9 @@ static int segments_fill(struct salvage *salvage)
     int result = 0;
     for (uint64_t number = 0; number < survey->segments_end && result == 0; number++) {
         const struct survey_file *file = survey->segments[number];
-        result = segment_set_insert(set, file == NULL ? NULL : file->file);
+        if (file != NULL && file->file != NULL) {
+            result = segment_set_insert(set, (uint32_t)number, file->file);
+        }
     }
     return result;
 }

@@ -12,6 +12,9 @@
 #include "broker/segment_header.h"
 #include "shm/cleanup.h"
 
+/* Segments beside those that are there: given back, or counted by a strange name. */
+enum { SEGMENTS_SPARE = 65536 };
+
 static const char prefix[] = "segments/";
 
 static const char *base_name(const struct survey_file *file)
@@ -157,23 +160,7 @@ static void segment_place(struct survey *survey, struct survey_file *file)
     }
 }
 
-static void missing_tell(struct survey *survey)
-{
-    for (uint64_t number = 0; number < survey->segments_end; number++) {
-        if (survey->segments[number] != NULL) {
-            continue;
-        }
-        char name[SURVEY_NAME_BYTES] = "segments/";
-        strcat(name, segment_name((uint32_t)number).text);
-        const struct store_path path = survey_path(survey, name);
-        const struct finding finding = {
-            .kind = FINDING_MISSING_FILE, .weight = WEIGHT_DAMAGE, .file = path.text};
-        finding_add(survey->findings, &finding,
-                    "it is missing, although later segments are there: restore it from a backup");
-    }
-}
-
-/* Numbers are dense, so that a strange one bounds what it can cost: as a start sees it. */
+/* Segments that are not needed are missing, and a strange name must not cost much. */
 static int segments_place(struct survey *survey)
 {
     uint64_t count = 0;
@@ -183,7 +170,7 @@ static int segments_place(struct survey *survey)
         count += file->used;
         end = file->used && file->number >= end ? file->number + 1 : end;
     }
-    survey->segments_end = end > 2 * count + 64 ? 2 * count + 64 : end;
+    survey->segments_end = end > 2 * count + SEGMENTS_SPARE ? 2 * count + SEGMENTS_SPARE : end;
     survey->segments = calloc(survey->segments_end + 1, sizeof(struct survey_file *));
     if (survey->segments == NULL) {
         return -ENOMEM;
@@ -197,7 +184,6 @@ static int segments_place(struct survey *survey)
             file->used = false;
         }
     }
-    missing_tell(survey);
     return 0;
 }
 

@@ -550,7 +550,7 @@ struct mutation {
 };
 
 static const struct mutation mutations[] = {
-    {"a missing first segment", "rm segments/0*0.seg", EX_DATAERR, "missing-file"},
+    {"a missing first segment", "rm segments/0*0.seg", EX_DATAERR, "missing-chunk"},
     {"missing last segments", "rm segments/0*[1-9].seg", EX_DATAERR, "missing-chunk"},
     {"no segments at all", "rm -r segments", EX_DATAERR, "missing-file"},
     {"an empty segments", "rm segments/*", EX_DATAERR, "missing-chunk"},

@@ -516,6 +516,7 @@ bool stage_pass(struct stage *stage)
     done = snapshot_step(&stage->store) || done;
     done = fetch_verify(&stage->store) || done;
     stream_tick(&stage->store);
+    segment_set_give_back(&stage->store.segments, stage->now_ns, flush_idle(&stage->store.flush));
     flush_tick(&stage->store);
     stage_look(stage);
     return done || io_in_flight(stage->io) > 0 || stage->store.freed || stage->store.stream_ended;

@@ -20,6 +20,13 @@ static void tear_down(void)
 
 TestSuite(slot_map, .fini = tear_down);
 
+static void grow(uint32_t groups)
+{
+    const uint32_t first = map.groups_count;
+    cr_assert_eq(slot_map_grow(&map, groups), 0);
+    slot_map_open(&map, first, groups);
+}
+
 static uint32_t take(unsigned flags)
 {
     uint32_t slot = UINT32_MAX;
@@ -30,7 +37,7 @@ static uint32_t take(unsigned flags)
 Test(slot_map, never_hands_out_the_header)
 {
     slot_map_init(&map, 0, 0);
-    cr_assert_eq(slot_map_grow(&map, GROUPS), 0);
+    grow(GROUPS);
     uint32_t slot;
     int big = 0;
     while (slot_map_take(&map, 0, &slot)) {
@@ -50,8 +57,8 @@ Test(slot_map, never_hands_out_the_header)
 Test(slot_map, agrees_with_a_model_over_random_use)
 {
     slot_map_init(&map, 1, 2);
-    cr_assert_eq(slot_map_grow(&map, GROUPS / 2), 0);
-    cr_assert_eq(slot_map_grow(&map, GROUPS / 2), 0);
+    grow(GROUPS / 2);
+    grow(GROUPS / 2);
     bool used[UNITS] = {[0] = true, [UNITS / 2] = true};
     struct {
         uint32_t slot;
@@ -90,7 +97,7 @@ Test(slot_map, agrees_with_a_model_over_random_use)
 Test(slot_map, small_slots_share_a_group_and_give_it_back_whole)
 {
     slot_map_init(&map, 0, 0);
-    cr_assert_eq(slot_map_grow(&map, GROUPS), 0);
+    grow(GROUPS);
     uint32_t slots[GROUP_UNITS - 1];
     for (int i = 0; i < GROUP_UNITS - 1; i++) {
         slots[i] = take(SLOT_SMALL);
@@ -105,7 +112,7 @@ Test(slot_map, small_slots_share_a_group_and_give_it_back_whole)
 Test(slot_map, who_asks_for_written_slots_gets_them_and_others_leave_them)
 {
     slot_map_init(&map, 0, 2);
-    cr_assert_eq(slot_map_grow(&map, GROUPS), 0);
+    grow(GROUPS);
     const uint32_t group = slot_map_hold_fresh(&map);
     cr_assert_neq(group, GROUP_NONE);
     slot_map_unhold(&map, group, true);
@@ -119,7 +126,7 @@ Test(slot_map, who_asks_for_written_slots_gets_them_and_others_leave_them)
 Test(slot_map, written_slots_beyond_what_is_kept_go_to_everybody)
 {
     slot_map_init(&map, 0, 1);
-    cr_assert_eq(slot_map_grow(&map, GROUPS), 0);
+    grow(GROUPS);
     const uint32_t first = take(0);
     const uint32_t second = take(0);
     slot_map_release(&map, first, false);
@@ -132,7 +139,7 @@ Test(slot_map, written_slots_beyond_what_is_kept_go_to_everybody)
 Test(slot_map, small_written_slots_come_from_written_groups)
 {
     slot_map_init(&map, 0, 1);
-    cr_assert_eq(slot_map_grow(&map, GROUPS), 0);
+    grow(GROUPS);
     const uint32_t group = slot_map_hold_fresh(&map);
     slot_map_unhold(&map, group, true);
     for (int i = 0; i < GROUP_UNITS; i++) {
@@ -143,7 +150,7 @@ Test(slot_map, small_written_slots_come_from_written_groups)
 Test(slot_map, the_last_groups_are_the_system_topic_s)
 {
     slot_map_init(&map, 2, 0);
-    cr_assert_eq(slot_map_grow(&map, 4), 0);
+    grow(4);
     take(0);
     uint32_t slot;
     cr_assert_not(slot_map_take(&map, 0, &slot));
@@ -159,7 +166,7 @@ Test(slot_map, the_last_groups_are_the_system_topic_s)
 Test(slot_map, slots_from_disk_are_checked)
 {
     slot_map_init(&map, 0, 0);
-    cr_assert_eq(slot_map_grow(&map, GROUPS), 0);
+    grow(GROUPS);
     cr_assert_eq(slot_map_mark(&map, 0, true), -EBADMSG);
     cr_assert_eq(slot_map_mark(&map, 0, false), -EBADMSG);
     cr_assert_eq(slot_map_mark(&map, UNITS, true), -EBADMSG);
@@ -172,4 +179,30 @@ Test(slot_map, slots_from_disk_are_checked)
     cr_assert_eq(slot_map_mark(&map, 32, false), -EBADMSG);
     slot_map_release(&map, 33, true);
     cr_assert_eq(slot_map_mark(&map, 32, false), 0);
+}
+
+/* Nothing of a closed segment is handed out or accepted; opened again it counts as never written. */
+Test(slot_map, segments_come_and_go)
+{
+    slot_map_init(&map, 0, 0);
+    grow(GROUPS);
+    cr_assert_eq(slot_map_grow(&map, GROUPS), 0);
+    grow(GROUPS);
+    cr_assert_eq(slot_map_mark(&map, UNITS + GROUP_UNITS, false), -EBADMSG);
+    cr_assert_eq(slot_map_free_groups(&map), 2 * (GROUPS - 1));
+    for (int i = 0; i < GROUPS - 1; i++) {
+        cr_assert_lt(take(0), UNITS, "the lowest come first");
+    }
+    const uint32_t last = take(0);
+    cr_assert_geq(last, 2 * UNITS);
+    slot_map_release(&map, last, false);
+    slot_map_close(&map, 2 * GROUPS, GROUPS);
+    cr_assert_eq(slot_map_free_groups(&map), 0);
+    cr_assert_eq(slot_map_free_written(&map), 0);
+    slot_map_open(&map, GROUPS, GROUPS);
+    cr_assert_eq(slot_map_free_written(&map), 0);
+    for (int i = 0; i < GROUPS - 1; i++) {
+        const uint32_t slot = take(0);
+        cr_assert(slot > UNITS && slot < 2 * UNITS);
+    }
 }

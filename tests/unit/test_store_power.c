@@ -351,6 +351,9 @@ static void start(void)
     if (random_below(4) != 0) {
         io_memory_shuffle(stage.io);
     }
+    if (random_below(3) == 0) {
+        stage.store.segments.window_ns = 1; /* what is free goes at once */
+    }
     snapshots += stage.store.superblock.snapshot.generation != 0;
     lanes_open();
 }
