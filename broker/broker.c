@@ -313,9 +313,10 @@ static int control_prepare(struct broker *broker)
 
 static int engines_start(struct broker *broker, struct fault *fault)
 {
-    const struct engine_setup setup = {
+    struct engine_setup setup = {
         .config = &broker->config, .log = broker->log, .control = &broker->mailbox};
     while (broker->engines_count < broker->config.engines) {
+        setup.number = broker->engines_count;
         struct engine *engine;
         const int error = engine_start(&engine, &setup, fault);
         if (error != 0) {

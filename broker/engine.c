@@ -2,6 +2,7 @@
 #include "broker/engine.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,12 +290,13 @@ static int engine_open_io(struct engine *engine, struct fault *fault)
         return outcome;
     }
     if (outcome == IO_OPEN_FELL_BACK) {
-        log_warning(engine->setup.log, "engine.io", "backend=%s direct=%s reason=%s",
-                    engine->io->ops->name, io_direct_name(engine->io->direct),
+        log_warning(engine->setup.log, "engine.io",
+                    "backend=%s direct=%s engine=%" PRIu32 " reason=%s", engine->io->ops->name,
+                    io_direct_name(engine->io->direct), engine->setup.number,
                     LOG_QUOTE(fault->text));
     } else {
-        log_info(engine->setup.log, "engine.io", "backend=%s direct=%s", engine->io->ops->name,
-                 io_direct_name(engine->io->direct));
+        log_info(engine->setup.log, "engine.io", "backend=%s direct=%s engine=%" PRIu32,
+                 engine->io->ops->name, io_direct_name(engine->io->direct), engine->setup.number);
     }
     const int error = io_start(engine->io);
     return error == 0 ? 0

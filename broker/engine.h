@@ -9,6 +9,8 @@
 #ifndef TUSK_BROKER_ENGINE_H
 #define TUSK_BROKER_ENGINE_H
 
+#include <stdint.h>
+
 #include "broker/config.h"
 #include "broker/fault.h"
 #include "broker/log.h"
@@ -20,6 +22,7 @@ struct engine_setup {
     const struct config *config; /* copied */
     struct log *log;
     struct mailbox *control; /* where the engine's mail goes */
+    uint32_t number;         /* among the broker's engines, for words */
 };
 
 /* Starts the thread and its ring, without a store. Returns when it takes mail (0), or has ended

@@ -9,18 +9,10 @@
 #ifndef TUSK_BROKER_IO_URING_H
 #define TUSK_BROKER_IO_URING_H
 
-#include <stddef.h>
-
 struct io;
 struct fault;
 
-#define IO_URING_SYSCTL "/proc/sys/kernel/io_uring_disabled"
-
 /* -ENOSYS: the kernel lacks io_uring or forbids it; the words are in fault. */
 int io_uring_open(struct io **out, struct fault *fault);
-
-/* Why io_uring_setup(), or the first use of a ring, failed with `error`, in words; sysctl_path is
- * IO_URING_SYSCTL but in tests. */
-void io_uring_refusal(int error, const char *sysctl_path, char *text, size_t bytes);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -289,6 +291,45 @@ Test(io, a_file_that_was_cut_is_written_all_the_same)
     free(buffer);
 }
 
+/* How many of the file's pages are in the page cache. */
+static unsigned pages_cached(int fd, size_t bytes)
+{
+    unsigned char resident[512];
+    unsigned count = 0;
+    void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    cr_assert_neq(map, MAP_FAILED);
+    cr_assert_leq(bytes / 4096, sizeof resident);
+    cr_assert_eq(mincore(map, bytes, resident), 0);
+    for (size_t i = 0; i < bytes / 4096; i++) {
+        count += resident[i] & 1;
+    }
+    munmap(map, bytes);
+    return count;
+}
+
+/* The page cache may hold what a failed sync never wrote. */
+Test(io, a_file_that_is_not_direct_is_read_from_the_device_at_first)
+{
+    enum { BYTES = 1 << 20 };
+    struct statfs fs;
+    io->direct = IO_DIRECT_OFF;
+    struct io_file *file = open_new(IO_OPEN_DIRECT);
+    char *buffer = io_buffer_new(BYTES);
+    memset(buffer, 'x', BYTES);
+    cr_assert_eq(io_write_now(io, file, buffer, BYTES, 0), 0);
+    cr_assert_eq(pages_cached(posix_fd(file), BYTES), BYTES / 4096);
+    io_file_close(io, file);
+    cr_assert_eq(statfs(path, &fs), 0);
+    if (fs.f_type != TMPFS_MAGIC) {
+        cr_assert_eq(io_file_open(io, dir, "file", IO_OPEN_DIRECT, &file), 0);
+        cr_assert_eq(pages_cached(posix_fd(file), BYTES), 0);
+        cr_assert_eq(io_read_now(io, file, buffer, BYTES, 0), 0);
+        cr_assert_eq(buffer[BYTES - 1], 'x');
+        io_file_close(io, file);
+    }
+    free(buffer);
+}
+
 Test(io, files_are_direct_as_asked_for)
 {
     struct io_file *file = open_new(IO_OPEN_DIRECT);
@@ -534,88 +575,4 @@ Test(io, locks_come_and_go_while_others_stay)
     for (int i = 0; i < COUNT; i++) {
         io_file_close(io, others[i]);
     }
-}
-
-/* Keeps writing, several writes at a time, until it is killed. */
-static void write_for_ever(int ready)
-{
-    enum { WRITES = 8, WRITE_BYTES = 256 << 10 };
-    struct fault fault = {0};
-    struct io_file *lock = NULL;
-    struct io_file *file = NULL;
-    static struct io_op ops[WRITES];
-    struct outcome outcome = {0};
-    if (io_open(&io, TEST_BACKEND, IO_DIRECT_AUTO, &fault) != 0 || io_start(io) != 0 ||
-        io_file_open(io, dir, "LOCK", IO_OPEN_CREATE, &lock) != 0 ||
-        io_file_lock(io, lock, SECOND_NS) != 0 || io_register_lock(io, lock) != 0 ||
-        io_file_open(io, dir, "data", IO_OPEN_CREATE | IO_OPEN_DIRECT, &file) != 0 ||
-        write(ready, "r", 1) != 1) {
-        _exit(1);
-    }
-    for (unsigned round = 0;; round++) {
-        outcome.calls = 0;
-        for (unsigned i = 0; i < WRITES; i++) {
-            ops[i] = (struct io_op){.kind = IO_WRITE,
-                                    .file = file,
-                                    .buffer = ops[i].buffer,
-                                    .bytes = WRITE_BYTES,
-                                    .offset = (uint64_t)i * WRITE_BYTES,
-                                    .dsync = i == 0,
-                                    .done = note,
-                                    .context = &outcome};
-            if (ops[i].buffer == NULL) {
-                ops[i].buffer = io_buffer_new(WRITE_BYTES);
-            }
-            memset(ops[i].buffer, (int)(round * WRITES + i), WRITE_BYTES);
-            io_submit(io, &ops[i]);
-        }
-        while (outcome.calls < WRITES) {
-            io_wait(io, SECOND_NS);
-        }
-    }
-}
-
-/* Kills one that writes; returns once its lock could be taken, with what the file holds then. */
-static void kill_a_writer(char *bytes, uint64_t count, unsigned round)
-{
-    int ready[2];
-    char byte;
-    cr_assert_eq(pipe(ready), 0);
-    const pid_t child = fork();
-    if (child == 0) {
-        write_for_ever(ready[1]);
-    }
-    close(ready[1]);
-    cr_assert_eq(read(ready[0], &byte, 1), 1);
-    close(ready[0]);
-    usleep(2000 + round * 997 % 20000);
-    cr_assert_eq(kill(child, SIGKILL), 0);
-    cr_assert_eq(waitpid(child, NULL, 0), child);
-    struct io_file *lock = NULL;
-    struct io_file *file = NULL;
-    cr_assert_eq(io_file_open(io, dir, "LOCK", 0, &lock), 0);
-    cr_assert_eq(io_file_lock(io, lock, 10 * SECOND_NS), 0);
-    cr_assert_eq(io_file_open(io, dir, "data", IO_OPEN_DIRECT, &file), 0);
-    cr_assert_eq(io_read_now(io, file, bytes, count, 0), 0);
-    char *later = io_buffer_new(count);
-    usleep(20000); /* what lands after the lock was free, lands about now */
-    cr_assert_eq(io_read_now(io, file, later, count, 0), 0);
-    cr_assert_arr_eq(bytes, later, count);
-    free(later);
-    io_file_close(io, file);
-    io_file_close(io, lock);
-}
-
-Test(io, a_killed_process_s_writes_have_landed_when_its_lock_is_free)
-{
-    enum { BYTES = 2 << 20, ROUNDS = 25 };
-    struct io_file *file = NULL;
-    char *bytes = io_buffer_new(BYTES);
-    cr_assert_eq(io_file_open(io, dir, "data", IO_OPEN_CREATE | IO_OPEN_DIRECT, &file), 0);
-    cr_assert_eq(run((struct io_op){.kind = IO_ALLOCATE, .file = file, .bytes = BYTES}), 0);
-    io_file_close(io, file);
-    for (unsigned round = 0; round < ROUNDS; round++) {
-        kill_a_writer(bytes, BYTES, round);
-    }
-    free(bytes);
 }
