@@ -107,7 +107,6 @@ Test(retention, the_tool_says_what_it_expects)
     expect_failure("config t colour=red", EX_USAGE, "'colour' is no option of a topic");
     expect_failure("config t colour=red", EX_USAGE, "there is: retention");
     expect_failure("config t retention=none colour=red", EX_USAGE, "'colour'");
-    expect_failure("config", EX_USAGE, "TOPIC");
     expect_output("config t", "retention=consumed\nretention_source=default\n");
 }
 
