@@ -9,6 +9,16 @@
  *           ignore SIGXFSZ if there may be a limit on file sizes. It logs to stderr. Environment
  *           variables of tuskd (TUSK_*) are not looked at; the defaults of paths are tuskd's.
  *
+ * Signals   None is raised by clients, whatever they do: sends to a client that died raise no
+ *           SIGPIPE, and clients cannot cut or leave unallocated the memory that the broker reads, so
+ *           there is no SIGBUS to handle. A stderr that is a closed pipe is the exception: what
+ *           tusk_broker_start() logs on the caller's thread may raise SIGPIPE there.
+ *
+ * Several   Any number of brokers run in one process, each with its own data directory, socket and
+ *           run directory; they share nothing. Starting and stopping leaves nothing behind: threads,
+ *           descriptors, mappings, memory and files of the run directory are given back, also by a
+ *           start that is refused.
+ *
  * Store     A store directory belongs to one broker at a time, whatever process it is in.
  *
  * fork      A child has no broker; it must neither use nor stop its parent's.
@@ -57,8 +67,8 @@ struct tusk_broker_options {
 /*
  * Start a broker: recover the store, then serve. options may be NULL.
  * Cost:    returns when clients can connect; recovery reads what the store holds of topics.
- * Returns: 0 and *broker; -EINVAL an option; -EBUSY another broker has the store or the socket;
- *          -EACCES, -ENOENT, -ENOSPC a directory or file cannot be made; -EBADMSG not a store, or a
+ * Returns: 0 and *broker; -EINVAL an option; -EBUSY another broker has the store (it is given five
+ *          seconds to let go); -EADDRINUSE another one listens on the socket; -EACCES, -ENOENT, -ENOSPC a directory or file cannot be made; -EBADMSG not a store, or a
  *          damaged one; -EPROTO a store of a newer version or of other options; -ENOSYS the kernel
  *          lacks or forbids the backend that was asked for; -EOPNOTSUPP the file system cannot do
  *          what direct asks for; -ENOMEM; other errors of the system.
@@ -68,7 +78,9 @@ TUSK_API int tusk_broker_start(struct tusk_broker **broker,
 
 /*
  * Stop it: take what clients have published, make it durable, end all sessions and threads, free
- * everything. NULL does nothing.
+ * everything. NULL does nothing. Clients need not have disconnected: their calls answer -ESTALE from
+ * now on.
+ * Threads: any one thread, not only the one that started it; once.
  * Returns: 0, or the error that fenced the store or failed its last flush: then what was not DURABLE
  *          before may be lost.
  */
