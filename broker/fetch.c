@@ -36,7 +36,39 @@ struct fetch_hold {
     uint64_t cq_index;
     uint64_t seen_ns; /* when it was looked at first while the arena was short; 0: never */
     bool revoked;     /* it keeps the chunk in its topic only */
+    bool by_claim;
 };
+
+/* Of its FETCHes a lane that reaps nothing, since it still reads what a claim before them gave it, keeps
+ * so many: a client has seen and pinned what it was given long before it has asked so often again. */
+enum { FETCHES_HELD_MAX = 4 };
+
+static void hold_end(struct store *store, struct fetch_hold *hold)
+{
+    struct chunk *chunk = hold->chunk;
+    if (hold->revoked) {
+        chunk->keeps--;
+    } else {
+        chunk->holds--;
+    }
+    list_remove(&hold->holds);
+    free(hold);
+    flush_settle_chunk(store, chunk);
+    retention_look(store, chunk->topic);
+}
+
+/* Lets go of the oldest FETCHed chunks of which there are more than a lane may keep. */
+static void fetches_thin(struct store *store, struct lane *lane)
+{
+    uint32_t kept = 0;
+    for (struct list_node *node = lane->fetched.head.previous, *before = node->previous;
+         node != &lane->fetched.head; node = before, before = node->previous) {
+        struct fetch_hold *hold = list_entry(node, struct fetch_hold, holds);
+        if (!hold->by_claim && ++kept > FETCHES_HELD_MAX) {
+            hold_end(store, hold);
+        }
+    }
+}
 
 static void waiter_complete(struct store *store, struct pending *pending, struct chunk *chunk)
 {
@@ -50,7 +82,8 @@ static void waiter_complete(struct store *store, struct pending *pending, struct
     }
     chunk->holds++;
     pool_settle(&store->pool, chunk, false);
-    fetch_hold(pending->lane, chunk);
+    fetch_hold(pending->lane, chunk, false);
+    fetches_thin(store, pending->lane);
     pending_complete(pending, chunk->unit, 0, chunk->number);
 }
 
@@ -334,12 +367,13 @@ void fetch_submit(struct pending *pending)
     }
 }
 
-void fetch_hold(struct lane *lane, struct chunk *chunk)
+void fetch_hold(struct lane *lane, struct chunk *chunk, bool by_claim)
 {
     struct fetch_hold *hold = calloc(1, sizeof *hold);
     ensure(hold != NULL);
     hold->chunk = chunk;
     hold->cq_index = lane->cq_tail;
+    hold->by_claim = by_claim;
     list_push_back(&lane->fetched, &hold->holds);
 }
 
@@ -356,16 +390,7 @@ void fetch_release(struct store *store, struct lane *lane, bool all)
         if (!all && hold->cq_index >= head) {
             break;
         }
-        struct chunk *chunk = hold->chunk;
-        if (hold->revoked) {
-            chunk->keeps--;
-        } else {
-            chunk->holds--;
-        }
-        list_remove(&hold->holds);
-        free(hold);
-        flush_settle_chunk(store, chunk);
-        retention_look(store, chunk->topic);
+        hold_end(store, hold);
     }
 }
 

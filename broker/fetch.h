@@ -41,8 +41,9 @@ void fetch_deinit(struct store *store);
 void fetch_submit(struct pending *pending);
 
 /* The chunk, which the caller has held, stays in the arena and in the topic until the lane's client
- * has reaped the completion that is about to be posted. */
-void fetch_hold(struct lane *lane, struct chunk *chunk);
+ * has reaped the completion that is about to be posted; if it is a FETCH's, not longer than until some
+ * later ones have been answered. */
+void fetch_hold(struct lane *lane, struct chunk *chunk, bool by_claim);
 
 /* Lets go of what the lane's client has reaped; `all`: of everything, the lane is going. */
 void fetch_release(struct store *store, struct lane *lane, bool all);

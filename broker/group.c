@@ -433,7 +433,7 @@ void group_claim_hand_over(struct pending *pending)
 {
     struct claim *claim = &pending->claim;
     for (uint32_t i = 0; i < claim->chunk_count; i++) {
-        fetch_hold(pending->lane, claim->chunks[i]);
+        fetch_hold(pending->lane, claim->chunks[i], true);
     }
     claim->chunk_count = 0;
 }

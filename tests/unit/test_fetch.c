@@ -169,7 +169,7 @@ Test(fetch, one_read_for_all)
     stage.reaping = false;
     stage_settle(&stage);
     cr_assert_eq(stage.store.counters.values[COUNTER_FETCHES], reads + 1);
-    cr_assert_eq(topic_chunk(state(), 3)->holds, 50, "held until the completions are reaped");
+    cr_assert_eq(topic_chunk(state(), 3)->holds, 4, "the last are held until they are reaped");
     stage_reap(lane);
     (void)stage_pass(&stage);
     cr_assert_eq(topic_chunk(state(), 3)->holds, 0);
