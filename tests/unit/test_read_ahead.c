@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "broker/fetch.h"
 #include "tests/unit/store_reader.h"
 
 enum { ENTRIES = 2000, SIZE = 3000, ARENA_CHUNKS = 64, BUDGET = ARENA_CHUNKS / READ_AHEAD_PART };
@@ -254,4 +255,27 @@ Test(read_ahead, a_read_ahead_that_fails_is_tried_again)
     for (uint64_t number = 19; number < 30; number++) {
         cr_assert_eq(fetch(lane, number), 0, "chunk %zu", (size_t)number);
     }
+}
+
+/* However many reads end at once, a pass verifies no more than its share of them. */
+Test(read_ahead, a_pass_verifies_a_piece)
+{
+    enum { CHUNKS = 8, PIECE_CHUNKS = 2 };
+    for (uint64_t i = 0; i < CHUNKS; i++) {
+        (void)stage_ask(lane, SUBMIT_FETCH, topic, 20 + 3 * i, SUBMIT_BY_CHUNK);
+    }
+    (void)stage_take(&stage);
+    while (io_in_flight(stage.io) > 0) {
+        (void)io_poll(stage.io);
+    }
+    for (uint64_t done = 0; done < CHUNKS;) {
+        cr_assert(fetch_verify(&stage.store));
+        uint64_t now = 0;
+        for (uint64_t i = 0; i < CHUNKS; i++) {
+            now += is_resident(20 + 3 * i);
+        }
+        cr_assert_leq(now - done, PIECE_CHUNKS);
+        done = now;
+    }
+    cr_assert_not(fetch_verify(&stage.store));
 }
