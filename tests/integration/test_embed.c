@@ -21,6 +21,7 @@
 #include "tests/support/clients.h"
 #include "tests/support/deadline.h"
 #include "tests/support/embedded.h"
+#include "tests/support/process.h"
 
 enum { CLIENTS = 3, ENTRIES = 500, CYCLES = 50, REFUSALS = 25, SIGNALS = 64 };
 
@@ -67,6 +68,24 @@ Test(embed, other_processes_and_this_one_use_it_and_a_stop_keeps_all)
     broker = embedded_start(&places[0]);
     check_is(entries_in(&places[0]), (CLIENTS + 1) * ENTRIES);
     check_ok(tusk_broker_stop(broker));
+}
+
+Test(embed, namespaces_on_several_engines_come_back)
+{
+    static const char *const keys[] = {"one", "two", "three", "o/n/e"};
+    places[0].options.engines = 2;
+    const uint64_t before = process_count(getpid()).fds;
+    for (uint64_t round = 1; round <= 3; round++) {
+        struct tusk_broker *broker = embedded_start(&places[0]);
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+            check_ok(setenv("TUSK_NAMESPACE", keys[i], 1));
+            append_all(i, &places[0]);
+            check_is(entries_in(&places[0]), round * ENTRIES);
+        }
+        check_ok(tusk_broker_stop(broker));
+        check_is(process_count(getpid()).fds, before);
+    }
+    check_ok(unsetenv("TUSK_NAMESPACE"));
 }
 
 Test(embed, two_brokers_in_one_process_do_not_meet)
