@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "tests/support/process.h"
 #include "tests/support/session.h"
 
 enum {
@@ -166,20 +167,29 @@ static double tusk_run(uint64_t bytes, const char *options)
 {
     const uint64_t count = bytes / ENTRY_BYTES;
     broker = tuskd_start(options);
-    tusk = attach(broker);
+    struct tusk_options lane = TUSK_OPTIONS_INIT;
+    lane.lane_bytes = setting("SOAK_LANE_BYTES", 0);
+    tusk = attach_with(broker, lane);
     struct tusk_topic *topic = topic_of(tusk, "t");
+    const uint64_t cpu_ms = process_count(getpid()).cpu_ms;
     const uint64_t begin_ns = now_ns();
     append_all(topic, count);
     check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));
-    const double rate = (double)bytes * 1e9 / (double)(now_ns() - begin_ns);
+    const uint64_t spent_ns = now_ns() - begin_ns;
     check_is(info_of(topic).durable_seq, count);
-    printf("  %llu syncs, %llu times no room in the arena\n",
-           (unsigned long long)counter_of(tusk, "syncs_total"),
-           (unsigned long long)counter_of(tusk, "arena_waits_total"));
+    const uint64_t syncs = counter_of(tusk, "syncs_total");
+    printf(
+        "  %llu syncs of %.1f ms, %llu times no room in the arena; busy: broker %.0f%%, producer "
+        "%.0f%%\n",
+        (unsigned long long)syncs,
+        (double)counter_of(tusk, "sync_ns_total") / 1e6 / (double)(syncs > 0 ? syncs : 1),
+        (unsigned long long)counter_of(tusk, "arena_waits_total"),
+        (double)process_count(broker->pid).cpu_ms * 1e8 / (double)spent_ns,
+        (double)(process_count(getpid()).cpu_ms - cpu_ms) * 1e8 / (double)spent_ns);
     tusk_disconnect(tusk);
     tuskd_kill(broker);
     check(nftw(broker->data, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0);
-    return rate;
+    return (double)bytes * 1e9 / (double)spent_ns;
 }
 
 static int by_size(const void *left, const void *right)
