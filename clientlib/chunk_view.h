@@ -11,7 +11,6 @@
 #ifndef TUSK_CLIENTLIB_CHUNK_VIEW_H
 #define TUSK_CLIENTLIB_CHUNK_VIEW_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -95,7 +94,7 @@ static inline struct chunk_hold *chunk_view_hold(struct chunk_view *view)
 static inline bool chunk_view_intact(struct chunk_view *view)
 {
     const struct chunk_hold *hold = chunk_view_hold(view);
-    atomic_thread_fence(memory_order_acquire); /* of the image, then of the stamp */
+    fence_loads();
     return pin_intact(hold->stamp_word, hold->stamp);
 }
 

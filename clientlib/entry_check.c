@@ -18,6 +18,6 @@ int tusk_entry_check(struct tusk_topic *topic, const struct tusk_entry *entry)
         return -EOWNERDEAD;
     }
     /* What the caller has read, it has read before the stamp is looked at. */
-    atomic_thread_fence(memory_order_acquire);
+    fence_loads();
     return arena_check(&tusk->arena, tusk->directory, entry->data);
 }

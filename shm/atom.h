@@ -48,6 +48,17 @@ static inline void fence_compiler(void)
     AO_compiler_barrier();
 }
 
+/* Orders all earlier loads before all later ones: of bytes that somebody may change meanwhile, and then
+ * of the word that tells. ThreadSanitizer refuses it. */
+static inline void fence_loads(void)
+{
+#ifdef TUSK_TSAN
+    fence_compiler();
+#else
+    AO_nop_read();
+#endif
+}
+
 /*
  * Orders all earlier stores before all later loads (Dekker): both sides of a sleep handshake need
  * it. ThreadSanitizer does not follow bare fences, so its build uses a read-modify-write of one
