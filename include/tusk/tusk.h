@@ -9,9 +9,10 @@
  *           library prints nothing, installs no signal handler, starts no thread and never ends
  *           its application.
  *
- * Handles   struct tusk is a connection, struct tusk_topic a topic of one, struct tusk_reader an
- *           independent position in a topic. All are opaque; whoever opened one closes it. Closing
- *           NULL does nothing. Everything opened on a connection is closed by tusk_disconnect().
+ * Handles   struct tusk is a connection to one namespace, which is an isolated set of topics; struct
+ *           tusk_topic is a topic of one, struct tusk_reader an independent position in a topic. All
+ *           are opaque; whoever opened one closes it. Closing NULL does nothing. Everything opened
+ *           on a connection is closed by tusk_disconnect().
  *
  * Options   NULL options and zero members mean the documented default. Structs whose first member
  *           is size are made with their *_INIT macro; the library reads and writes only size bytes
@@ -28,7 +29,7 @@
  *
  * Levels    COMMITTED: the entry has its sequence number and readers see it; it survives the
  *           death of any client. DURABLE: it is on stable storage. When entries become durable by
- *           themselves is the broker's schedule (tuskd --fsync each | N ms | none). Under `each`
+ *           themselves is the namespace's schedule (tuskd --fsync each | N ms | none). Under `each`
  *           completions are handed out for, and readers see, durable entries only.
  *
  * Entries   tusk_entry.data stays valid until the next read call (tusk_read_next,
@@ -122,8 +123,8 @@ enum tusk_idle { TUSK_IDLE_ADAPTIVE = 0, TUSK_IDLE_SPIN = 1, TUSK_IDLE_BLOCK = 2
  * twice, but a process killed inside the call may take that call's entries with it. Under
  * --fsync none the cursor is committed only. AT_LEAST_ONCE: the cursor is persisted every
  * persist_every entries and when the broker stops cleanly; only a broker that starts from disk
- * after a crash repeats any, at most persist_every. DEFAULT: what the broker is set to
- * (tuskd --consistency, strict unless said otherwise).
+ * after a crash repeats any, at most persist_every. DEFAULT: what the namespace is set
+ * to (tusk config --namespace, else tuskd --consistency, strict unless said otherwise).
  */
 enum tusk_consistency {
     TUSK_CONSISTENCY_DEFAULT = 0,
@@ -194,14 +195,18 @@ struct tusk_options {
      * exists, else /run/tusk/tusk.sock.
      */
     const char *socket_path;
-    const char *namespace_key; /* default: $TUSK_NAMESPACE, else "default" */
-    size_t lane_bytes;         /* submission memory per lane; a power of two; default 256 KiB */
-    uint32_t idle;             /* enum tusk_idle */
-    uint32_t consistency;      /* enum tusk_consistency, of tusk_read_next and tusk_batch_read */
-    uint32_t persist_every;    /* with TUSK_AT_LEAST_ONCE; 0 acts as 1 */
-    int32_t timeout_ms;        /* of calls without one of their own; 0 = 30 000, -1 = for ever */
-    uint32_t one_lane;         /* 1: see "Threads" above */
-    uint32_t reserved;         /* 0 */
+    /*
+     * Whose topics: 1 to 1024 bytes, any but NUL; made when there is none of that key. Default (NULL
+     * or ""): $TUSK_NAMESPACE, else "default".
+     */
+    const char *namespace_key;
+    size_t lane_bytes;      /* submission memory per lane; a power of two; default 256 KiB */
+    uint32_t idle;          /* enum tusk_idle */
+    uint32_t consistency;   /* enum tusk_consistency, of tusk_read_next and tusk_batch_read */
+    uint32_t persist_every; /* with TUSK_AT_LEAST_ONCE; 0 acts as 1 */
+    int32_t timeout_ms;     /* of calls without one of their own; 0 = 30 000, -1 = for ever */
+    uint32_t one_lane;      /* 1: see "Threads" above */
+    uint32_t reserved;      /* 0 */
 };
 
 struct tusk_topic_options {
@@ -271,10 +276,12 @@ _Static_assert(sizeof(struct tusk_completion) == 32, "passed in arrays: never ch
 /* ---- Connection ------------------------------------------------------------------------------ */
 
 /*
- * Connect to the broker, waiting up to timeout_ms for one to appear.
+ * Connect to the broker and one of its namespaces, waiting up to timeout_ms for the broker to appear and
+ * for the namespace to be opened, which takes as long as its recovery when nobody had it open.
  * Owner:   the caller; *tusk is written only on success.
- * Threads: any.  Cost: system calls and mappings; do it once per process.
- * Returns: 0; -ENOTCONN, -EACCES, -EPROTO, -ENOMEM, -EINVAL.
+ * Threads: any.  Cost: system calls and mappings; do it once per process and namespace.
+ * Returns: 0; -ENOTCONN, -EACCES, -EPROTO, -ENOMEM, -EINVAL; and when the namespace cannot be opened, for
+ *          the reason that the broker's log tells in words: -ENOSPC, -EIO, -EBADMSG, -EBUSY.
  */
 TUSK_API int tusk_connect(struct tusk **tusk, const struct tusk_options *options);
 
