@@ -10,6 +10,7 @@
 #include "broker/recovery_ahead.h"
 #include "broker/recovery_replay.h"
 #include "broker/recovery_scan.h"
+#include "broker/recovery_settle.h"
 #include "broker/recovery_snapshot.h"
 #include "broker/segment.h"
 #include "broker/store_dir.h"
@@ -220,7 +221,7 @@ static int recover(struct recovery_scan *scan, const struct superblock *superblo
         result = system_topic_replay(scan, superblock);
     }
     if (result == 0) {
-        result = replay_finish(recovery, scan->segments, scan->fault);
+        result = recovery_settle(recovery, scan->segments, scan->fault);
     }
     if (result == 0) {
         scan->clean = superblock->clean_position != 0 &&

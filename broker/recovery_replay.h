@@ -2,8 +2,7 @@
  * Replay: what the records of the system topic add up to.
  * Runs on:    as recovery.h, whose part this is.
  * Invariants: a record is applied whatever was applied before, since replay begins somewhere: topics
- *             come into being with the first record that names them; at the end each must have been
- *             created. Later assignments of a slot supersede earlier ones: generations say which.
+ *             come into being with the first record that names them.
  * Trust:      decoded records are checked for what this module relies on; -EBADMSG.
  */
 #ifndef TUSK_BROKER_RECOVERY_REPLAY_H
@@ -12,13 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct fault;
 struct record;
 struct record_place;
 struct recovered_chunk;
 struct recovered_topic;
 struct recovery;
-struct segment_set;
 
 void recovered_topic_init(struct recovered_topic *topic, uint64_t id, uint64_t chunk_bytes);
 void recovered_topic_free(struct recovered_topic *topic);
@@ -44,9 +41,5 @@ int replay_apply(struct recovery *recovery, const struct record *record, uint64_
 /* Applies one record of the snapshot, before any of the system topic. */
 int replay_apply_snapshot(struct recovery *recovery, const struct record *record,
                           uint64_t chunk_bytes);
-
-/* After the last record: drops what was deleted, trimmed and superseded. */
-int replay_finish(struct recovery *recovery, const struct segment_set *segments,
-                  struct fault *fault);
 
 #endif

@@ -11,6 +11,7 @@
 #include "broker/inspect/salvage_logs.h"
 #include "broker/recovery_replay.h"
 #include "broker/recovery_scan.h"
+#include "broker/recovery_settle.h"
 #include "broker/segment.h"
 #include "broker/segment_ahead.h"
 #include "shm/cleanup.h"
@@ -43,7 +44,7 @@ static int topic_rename(const struct salvage *salvage, struct recovered_topic *t
     return 0;
 }
 
-/* Sees to what replay_finish() insists on and damage may have taken. */
+/* Sees to what recovery_settle() insists on and damage may have taken. */
 static int topics_complete(const struct salvage *salvage)
 {
     struct recovery *recovery = salvage->recovery;
@@ -200,7 +201,7 @@ static int topics_settle(struct salvage *salvage, struct fault *fault)
         chunks_reach(salvage, &recovery->topics[i]);
     }
     if (result == 0) {
-        result = replay_finish(recovery, &salvage->segments, fault);
+        result = recovery_settle(recovery, &salvage->segments, fault);
     }
     return result == 0 ? tails_settle(salvage, &scan) : result;
 }

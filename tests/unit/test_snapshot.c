@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "broker/recovery.h"
+#include "broker/recovery_replay.h"
 #include "tests/unit/store_reader.h"
 
 static struct stage stage;
@@ -283,4 +285,55 @@ Test(snapshot, a_full_disk_is_emptied_by_consuming)
     stage_power_off(&stage, LOSE_UNSYNCED);
     stage_open(&stage);
     stage_deinit(&stage);
+}
+
+/* What is recorded below a topic's as_of is in its snapshot; applied again it would contradict it. */
+Test(snapshot, a_replay_skips_what_a_topic_s_record_holds)
+{
+    struct recovery recovery = {.next_generation = 1, .next_topic_id = 1};
+    const struct record_place begin = {.position = chunk_first_frame(0, STAGE_CHUNK)};
+    const struct record_place durable = {.position = begin.position + 4096, .seq = 20};
+    const struct record topic = {.kind = RECORD_TOPIC,
+                                 .topic_id = 7,
+                                 .topic = {.name = {"t", 1},
+                                           .as_of = 1000,
+                                           .first = begin,
+                                           .durable = durable,
+                                           .floor_position = begin.position,
+                                           .floor_salt = 3}};
+    const struct record verdict = {
+        .kind = RECORD_VERDICT,
+        .topic_id = 7,
+        .verdict = {
+            .tail = begin, .durable = begin, .void_from = RECORD_NOTHING_VOID, .salt_floor = 2}};
+    const struct record gone = {.kind = RECORD_TOPIC_DELETE, .topic_id = 7};
+    cr_assert_eq(replay_apply_snapshot(&recovery, &topic, STAGE_CHUNK), 0);
+    cr_assert_eq(replay_apply(&recovery, &verdict, 984, STAGE_CHUNK), 0);
+    cr_assert_eq(recovery.topics[0].durable.position, durable.position);
+    cr_assert_eq(recovery.topics[0].floors_count, 1);
+    cr_assert_eq(replay_apply(&recovery, &verdict, 1000, STAGE_CHUNK), -EBADMSG);
+    cr_assert_eq(replay_apply(&recovery, &gone, 1000, STAGE_CHUNK), 0);
+    cr_assert(recovery.topics[0].deleted);
+    recovery_free(&recovery);
+}
+
+Test(snapshot, a_snapshot_that_contradicts_itself_is_refused)
+{
+    struct recovery recovery = {.next_generation = 1, .next_topic_id = 1};
+    const struct record_place begin = {.position = chunk_first_frame(0, STAGE_CHUNK)};
+    const struct record topic = {.kind = RECORD_TOPIC,
+                                 .topic_id = 7,
+                                 .topic = {.name = {"t", 1}, .first = begin, .durable = begin}};
+    uint8_t items[RECORD_CHUNK_ITEM_BYTES] = {0};
+    const struct record chunks = {
+        .kind = RECORD_CHUNKS, .topic_id = 7, .chunks = {.chunk_no = 3, .items = {items, 1}}};
+    const struct record mark = {.kind = RECORD_MARK, .topic_id = 7, .mark = {.durable = begin}};
+    cr_assert_eq(replay_apply_snapshot(&recovery, &chunks, STAGE_CHUNK), -EBADMSG,
+                 "chunks before their topic");
+    cr_assert_eq(replay_apply_snapshot(&recovery, &topic, STAGE_CHUNK), 0);
+    cr_assert_eq(replay_apply_snapshot(&recovery, &topic, STAGE_CHUNK), -EBADMSG, "twice");
+    cr_assert_eq(replay_apply_snapshot(&recovery, &chunks, STAGE_CHUNK), 0);
+    cr_assert_eq(replay_apply_snapshot(&recovery, &chunks, STAGE_CHUNK), -EBADMSG, "twice");
+    cr_assert_eq(replay_apply_snapshot(&recovery, &mark, STAGE_CHUNK), -EBADMSG, "no such record");
+    recovery_free(&recovery);
 }
