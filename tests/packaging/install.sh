@@ -88,3 +88,5 @@ output=$(LD_LIBRARY_PATH=$lib "$prefix/bin/tusk" run -- "$work/example")
 
 "$prefix/bin/tusk" --version | grep -qF "$version" || fail "the installed tusk doesn't run"
 "$prefix/bin/tuskd" --version | grep -qF "$version" || fail "the installed tuskd doesn't run"
+"$prefix/bin/tusk-inspect" --version | grep -qF "$version" ||
+    fail "the installed tusk-inspect doesn't run"
