@@ -187,7 +187,10 @@ static int files_walk(struct verify *verify)
 static void start_tell(struct inspection *inspection)
 {
     if (!inspection->start_accepts && inspection->findings.weights[WEIGHT_DAMAGE] == 0) {
-        const struct finding finding = {.kind = FINDING_START, .weight = WEIGHT_DAMAGE};
+        const int error = inspection->start.error;
+        const bool of_store = error == -EBADMSG || error == -EPROTO || error == -EINVAL;
+        const struct finding finding = {.kind = of_store ? FINDING_START : FINDING_READ_ERROR,
+                                        .weight = WEIGHT_DAMAGE};
         finding_add(&inspection->findings, &finding, "a start refuses the store: %s",
                     inspection->start.text);
     }

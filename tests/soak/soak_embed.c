@@ -19,7 +19,7 @@
 #include "tests/support/deadline.h"
 #include "tests/support/embedded.h"
 
-enum { STEPS = 10 };
+enum { STEPS = 10, LOCKED = 5 };
 
 static double now_s(void)
 {
@@ -87,6 +87,12 @@ static void refusals(struct place *place, struct place *other, uint32_t count)
     const struct footprint before = footprint_take(place);
     for (uint32_t i = 0; i < count; i++) {
         refuse(place, other);
+    }
+    for (int i = 0; i < LOCKED; i++) {
+        struct place locked = *place;
+        locked.options.data_dir = other->data;
+        locked.options.error_text = locked.error;
+        embedded_refused(&locked, -EBUSY);
     }
     const struct footprint after = footprint_take(place);
     footprint_print("after refused starts", &after);

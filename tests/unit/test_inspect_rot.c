@@ -11,13 +11,16 @@
  * is one of 64 times as many, and of headers after a kill, one of an eighth of that.
  */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/checksum.h"
 #include "broker/inspect/dump.h"
 #include "broker/inspect/verify.h"
+#include "broker/recovery_replay.h"
 #include "tests/support/deadline.h"
 #include "tests/unit/store_stage.h"
 
@@ -305,4 +308,112 @@ Test(inspect_rot, every_byte_is_named_or_dead)
 Test(inspect_rot, every_byte_is_named_dead_or_torn_after_a_kill)
 {
     every_byte(true);
+}
+
+/* Reads that fail: the outcome is words or a finding, never a clean store where bytes went unseen. */
+Test(inspect_rot, a_disk_that_fails_is_told_from_damage)
+{
+    enum { OPERATIONS = 150 };
+    unsigned refused = 0;
+    unsigned unreadable = 0;
+    store_make(false);
+    for (uint64_t n = 0; n < OPERATIONS; n++) {
+        struct fault fault = {0, ""};
+        struct look look = {.account = {.range_fn = NULL}};
+        struct io *io = io_memory_open(stage.disk);
+        memory_disk_fail(stage.disk, n, -EIO, n % 2 == 1);
+        const int result = inspection_open(&look.inspection, io, "/data", &fault);
+        if (result != 0) {
+            cr_assert_neq(fault.text[0], '\0');
+            refused++;
+        } else {
+            cr_assert_eq(verify_run(&look.inspection, &look.account, NULL, NULL, &look.result), 0);
+            const bool failed = stage.disk->operations >= stage.disk->fail_at;
+            unreadable += look.inspection.findings.unreadable;
+            cr_assert(!failed || findings_damage(&look.inspection.findings) ||
+                          look.inspection.start_accepts,
+                      "operation %lu", (unsigned long)n);
+            look_close(&look);
+        }
+        stage.disk->fail_at = 0;
+        io_close(io);
+    }
+    cr_assert_gt(refused, 0);
+    cr_assert_gt(unreadable, 10, "%u", unreadable);
+}
+
+/* Records that lie: intact frames whose records were changed. */
+
+enum { RECORDS_MAX = 512, LIES = 3000 };
+
+struct lie {
+    uint8_t *frame; /* on the disk */
+    uint32_t size;
+    uint32_t seed;
+};
+
+struct lies {
+    const struct recovered_topic *log;
+    struct lie all[RECORDS_MAX];
+    unsigned count;
+};
+
+static int lie_note(void *context, const struct frame_view *frame, const char *file,
+                    uint64_t offset)
+{
+    struct lies *lies = context;
+    const uint64_t chunk_no = chunk_number(frame->position, STAGE_CHUNK);
+    const struct recovered_chunk *chunk = recovered_chunk_find(lies->log, chunk_no);
+    if (lies->count < RECORDS_MAX && frame->header.size != 0) {
+        lies->all[lies->count++] =
+            (struct lie){.frame = memory_disk_find(stage.disk, file)->bytes + offset,
+                         .size = frame->header.size,
+                         .seed = checksum_seed(lies->log->id, chunk_no, chunk->generation)};
+    }
+    return 0;
+}
+
+static void lies_collect(struct lies *lies)
+{
+    struct look look;
+    struct io *io = io_memory_open(stage.disk);
+    look_open(&look, io, NULL);
+    lies->log = &look.inspection.recovery.snapshot;
+    cr_assert_eq(dump_walk(&look.inspection, lies->log, lie_note, lies), 0);
+    lies->log = &look.inspection.recovery.system;
+    cr_assert_eq(dump_walk(&look.inspection, lies->log, lie_note, lies), 0);
+    look_close(&look);
+    io_close(io);
+}
+
+static void lie_try(const struct lie *lie)
+{
+    static const uint8_t bytes[] = {0, 1, 0x7f, 0x80, 0xff};
+    uint8_t was[FRAME_HEADER_BYTES + 2048];
+    memcpy(was, lie->frame, FRAME_HEADER_BYTES + lie->size);
+    const uint64_t changes = 1 + stage_random(&stage, 8);
+    const uint64_t from = stage_random(&stage, lie->size);
+    for (uint64_t i = 0; i < changes && from + i < lie->size; i++) {
+        lie->frame[FRAME_HEADER_BYTES + from + i] = bytes[stage_random(&stage, sizeof bytes)];
+    }
+    frame_seal((struct frame_header *)(void *)lie->frame, lie->seed);
+    struct look look;
+    struct io *io = io_memory_open(stage.disk);
+    look_open(&look, io, NULL);
+    (void)frames_walk(&look);
+    look_close(&look);
+    io_close(io);
+    memcpy(lie->frame, was, FRAME_HEADER_BYTES + lie->size);
+}
+
+Test(inspect_rot, records_that_lie_are_survived)
+{
+    static struct lies lies;
+    store_make(false);
+    (void)clean_note();
+    lies_collect(&lies);
+    cr_assert_gt(lies.count, 10);
+    for (unsigned i = 0; i < LIES; i++) {
+        lie_try(&lies.all[stage_random(&stage, lies.count)]);
+    }
 }
