@@ -187,7 +187,9 @@ static int open_all(struct segment_set *set, struct fault *fault)
         free(listing.numbers);
         return fault_set(fault, result, "%s cannot be read: %s", set->path, strerror(-result));
     }
-    qsort(listing.numbers, listing.count, sizeof *listing.numbers, number_order);
+    if (listing.count != 0) {
+        qsort(listing.numbers, listing.count, sizeof *listing.numbers, number_order);
+    }
     for (size_t i = 0; i < listing.count && result == 0; i++) {
         if (listing.numbers[i] >= numbers_end(set)) {
             result =
