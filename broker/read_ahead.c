@@ -122,7 +122,9 @@ static void stream_fill(struct store *store, struct read_stream *stream, const s
     }
     while (stream->end < until && store->pool.ahead_count < budget_all(store)) {
         struct chunk *chunk = topic_chunk(topic, stream->end);
-        if (chunk == NULL || !chunk->started || !fetch_ahead(store, chunk)) {
+        const bool visible =
+            chunk != NULL && chunk_start(chunk->number, store->chunk_bytes) <= topic->tail_position;
+        if (!visible || !chunk->started || !fetch_ahead(store, chunk)) {
             return;
         }
         stream->end++;

@@ -7,6 +7,7 @@
 #include "clientlib/idle.h"
 #include "clientlib/lane_op.h"
 #include "clientlib/reap.h"
+#include "clientlib/stream.h"
 #include "clientlib/submit.h"
 
 int append_begin(struct append *append, void **body)
@@ -58,7 +59,7 @@ static int durable_wait_write(struct append *append, uint64_t ahead, struct lane
     return 0;
 }
 
-static int append_result(struct append *append, uint64_t *seq)
+int append_result(struct append *append, uint64_t *seq)
 {
     const struct completion_shm result = lane_op_take(append->lane, append->op);
     if (result.error < 0) {
@@ -93,7 +94,7 @@ static int durable_await(struct append *append, struct lane_op *wait, uint64_t s
     return error != 0 ? error : result < 0 && result != -ECANCELED ? result : -EIO;
 }
 
-int append_finish(struct append *append, uint64_t *seq)
+int append_publish(struct append *append, struct lane_op **wait)
 {
     struct client_lane *lane = append->lane;
     const struct tusk_topic *topic = append->topic;
@@ -101,21 +102,23 @@ int append_finish(struct append *append, uint64_t *seq)
     submission_write(
         lane, 0, submission_word(append->kind, topic->flags | append->flags, append->body_bytes),
         topic->word, lane_op_user_data(lane, append->op), append->arg);
-    struct lane_op *wait = NULL;
-    int error = 0;
+    *wait = NULL;
     if (handle_sync_each(topic->tusk)) {
-        error = durable_wait_write(append, bytes, &wait);
+        const int error = durable_wait_write(append, bytes, wait);
         if (error != 0) {
-            lane_op_unclaim(lane, append->op);
-            return error == -ETIMEDOUT ? -EAGAIN : error;
+            return error;
         }
         bytes += submission_bytes(0);
     }
-    error = lane_commit(lane, bytes);
+    (void)lane_commit(lane, bytes); /* where it fails the handle is dead, as the wait will find */
+    return 0;
+}
+
+int append_settle(struct append *append, struct lane_op *wait, uint64_t *seq)
+{
+    struct client_lane *lane = append->lane;
     uint64_t appended_seq = 0;
-    if (error == 0) {
-        error = lane_op_await(lane, append->op, append->expiry, false);
-    }
+    int error = lane_op_await(lane, append->op, append->expiry, false);
     if (error != 0) {
         lane_op_drop(lane, append->op);
     } else {
@@ -132,6 +135,17 @@ int append_finish(struct append *append, uint64_t *seq)
     return error;
 }
 
+int append_finish(struct append *append, uint64_t *seq)
+{
+    struct lane_op *wait;
+    const int error = append_publish(append, &wait);
+    if (error != 0) {
+        lane_op_unclaim(append->lane, append->op);
+        return error == -ETIMEDOUT ? -EAGAIN : error;
+    }
+    return append_settle(append, wait, seq);
+}
+
 static int append_one(struct tusk_topic *topic, unsigned flags, uint64_t expected_seq,
                       const void *data, size_t size, uint64_t *seq)
 {
@@ -145,7 +159,11 @@ static int append_one(struct tusk_topic *topic, unsigned flags, uint64_t expecte
                             .body_bytes = size};
     void *body;
     const int error = append_begin(&append, &body);
-    if (error != 0) {
+    if (UNLIKELY(error == -EMSGSIZE && size <= ENTRY_BYTES_MAX)) {
+        const struct iovec entry = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+        return stream_append(topic, flags, expected_seq, &entry, 1, seq);
+    }
+    if (UNLIKELY(error != 0)) {
         return error;
     }
     if (size > 0) {

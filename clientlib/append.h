@@ -32,4 +32,12 @@ int append_begin(struct append *append, void **body);
 /* Publishes it and waits for its end. 0 with *seq unless that is NULL, or an error. */
 int append_finish(struct append *append, uint64_t *seq);
 
+/* The two halves of that. What could not be published is still the caller's: an error. *wait is the
+ * wait for durability that goes with it under `each`, else NULL. */
+int append_publish(struct append *append, struct lane_op **wait);
+int append_settle(struct append *append, struct lane_op *wait, uint64_t *seq);
+
+/* Takes the result of an append whose op is done: 0 with *seq, or an error. */
+int append_result(struct append *append, uint64_t *seq);
+
 #endif

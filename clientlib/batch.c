@@ -1,36 +1,39 @@
 /*
  * Batch: several entries as one submission: all or nothing.
  * Runs on:    the lane's thread.
- * Invariants: sizes are summed before anything is written; a batch that can't fit half a lane is
- *             -EMSGSIZE and leaves nothing behind.
+ * Invariants: sizes are summed before anything is written. Where a batch doesn't fit half a lane it is
+ *             a stream (stream.h), or -EMSGSIZE where it was not to be waited for.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "clientlib/append.h"
 #include "clientlib/lane_op.h"
+#include "clientlib/stream.h"
 #include "clientlib/submit.h"
 
-/* Bytes of a batch's body, at most `max`. 0, -EINVAL or -EMSGSIZE. */
-static int batch_measure(const struct iovec *entries, size_t count, uint64_t max, uint64_t *bytes)
+/* Bytes of a batch's body. 0, -EINVAL, or -EMSGSIZE: it, or an entry, is larger than any may be. */
+static int batch_measure(const struct iovec *entries, size_t count, uint64_t *body_bytes)
 {
     if (count > BATCH_ENTRIES_MAX) {
         return -EMSGSIZE;
     }
-    uint64_t sum = 0;
+    uint64_t bytes = 0;
+    *body_bytes = 0;
     for (size_t i = 0; i < count; i++) {
-        if (entries[i].iov_base == NULL && entries[i].iov_len > 0) {
+        const uint64_t size = entries[i].iov_len;
+        if (entries[i].iov_base == NULL && size > 0) {
             return -EINVAL;
         }
-        if (entries[i].iov_len > max) {
+        if (size > ENTRY_BYTES_MAX) {
             return -EMSGSIZE;
         }
-        sum += batch_item_bytes(entries[i].iov_len);
-        if (sum > max) {
+        bytes += size;
+        if (bytes > BATCH_BYTES_MAX) {
             return -EMSGSIZE;
         }
+        *body_bytes += batch_item_bytes(size);
     }
-    *bytes = sum;
     return 0;
 }
 
@@ -61,9 +64,12 @@ int tusk_batch_append(struct tusk_topic *topic, const struct iovec *entries, siz
         return 0;
     }
     struct append append = {.topic = topic, .kind = SUBMIT_BATCH, .arg = count};
-    error = batch_measure(entries, count, submit_body_bytes_max(lane), &append.body_bytes);
+    error = batch_measure(entries, count, &append.body_bytes);
     if (error != 0) {
         return error;
+    }
+    if (append.body_bytes > submit_body_bytes_max(lane)) {
+        return stream_append(topic, 0, 0, entries, count, first_seq);
     }
     void *body;
     error = append_begin(&append, &body);
@@ -113,7 +119,10 @@ int tusk_submit_batch(struct tusk_topic *topic, const struct iovec *entries, siz
         return empty_batch_submit(lane, user_data);
     }
     uint64_t body_bytes;
-    error = batch_measure(entries, count, submit_body_bytes_max(lane), &body_bytes);
+    error = batch_measure(entries, count, &body_bytes);
+    if (error == 0 && body_bytes > submit_body_bytes_max(lane)) {
+        error = -EMSGSIZE;
+    }
     if (error != 0) {
         return error;
     }

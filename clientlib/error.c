@@ -20,7 +20,7 @@ const char *tusk_strerror(int error)
     case -EINVAL:
         return "an argument, an option or a name is not possible";
     case -EMSGSIZE:
-        return "entry or batch too large for the lane, or too many entries in a batch";
+        return "entry or batch too large, or too many entries in a batch";
     case -ENOENT:
         return "no such topic";
     case -ENODATA:
@@ -48,7 +48,7 @@ const char *tusk_strerror(int error)
     case -EOWNERDEAD:
         return "the handle was inherited through fork: connect again in the child";
     case -ECANCELED:
-        return "canceled";
+        return "given up: it was not appended";
     default:
         return "unknown error";
     }

@@ -48,8 +48,14 @@
  *           tusk_disconnect(), which there only frees memory. The child connects anew.
  *
  * Limits    A topic's name is 1 to 255 bytes, any but NUL; it never becomes a path. An entry may
- *           be empty. Entry and batch together with their headers fit half a lane
- *           (tusk_options.lane_bytes), else -EMSGSIZE and nothing is written.
+ *           be empty and has at most 1 GiB, a batch 16 GiB and 1,048,576 entries: else -EMSGSIZE
+ *           and nothing is written. What is not waited for (tusk_submit, tusk_submit_batch,
+ *           tusk_reserve) fits half a lane (tusk_options.lane_bytes) with its headers.
+ *
+ * Streams   An entry or batch that doesn't fit half a lane travels in pieces while the call waits. Until
+ *           it is all there the topic takes nothing else: appends of others wait in their lanes, in
+ *           order, or are refused with -EAGAIN as their no_wait says. It needs no memory of its size,
+ *           and readers see all of it at once or, when the call fails or its process dies, nothing.
  *
  * Retention What a topic gives back, oldest entries first and whole pieces of the log at a time:
  *             consumed     what every cursor of the topic has passed; a topic that nobody has read by
@@ -77,7 +83,7 @@
  *             -ETIMEDOUT   not within the time allowed
  *             -EINTR       tusk_wakeup() was called
  *           and any append, whether by its return value or by its completion
- *             -EMSGSIZE    entry or batch too large, or too many entries in a batch
+ *             -EMSGSIZE    entry or batch too large, or too many entries in a batch: see "Limits"
  *             -ENOSPC      disk or quota full: nothing was written, later ones may succeed
  *             -EIO         writing to the store failed; no append is accepted until the broker has
  *                          been restarted, reads go on
@@ -464,6 +470,11 @@ TUSK_API int tusk_namespace_delete(struct tusk *tusk, const char *key);
  *          appended once, when the broker takes it: don't repeat it, tusk_flush() tells the end;
  *          -ENOENT (no_create); -EBUSY: this thread holds a reservation; any other error: it was
  *          not appended.
+ *          Of a stream (see "Streams") timeout_ms bounds each wait for the broker to take more. While
+ *          not all of it is sent, its end is -EAGAIN, and -EINTR after tusk_wakeup(): none of it was
+ *          appended. -ETIMEDOUT then says that this process sent nothing for the broker's
+ *          --stream-timeout, so that it gave the stream up: as the next tusk_flush() tells by
+ *          -ECANCELED, none of it was appended.
  */
 TUSK_API int tusk_append(struct tusk_topic *topic, const void *data, size_t size, uint64_t *seq);
 
@@ -532,7 +543,8 @@ TUSK_API int tusk_reap(struct tusk *tusk, struct tusk_completion *completions, s
  * Wait until all that this thread's lane has submitted, by whatever call, has reached the level.
  * TUSK_DURABLE starts a sync now, whatever the schedule, `none` included. timeout_ms 0 asks only.
  * Returns: 0; -EAGAIN: not yet (timeout_ms 0); -ETIMEDOUT; -EINTR; or the first error of an entry
- *          submitted with user_data 0 since the last flush.
+ *          submitted with user_data 0 since the last flush, or -ECANCELED for a stream that the broker
+ *          gave up.
  */
 TUSK_API int tusk_flush(struct tusk *tusk, enum tusk_level level, int timeout_ms);
 

@@ -135,12 +135,13 @@ Test(append, size_limits)
 {
     static char large[65536];
     cr_assert_eq(tusk_append(topic, large, 32768 - 32, NULL), 0);
-    cr_assert_eq(tusk_append(topic, large, 32768 - 31, NULL), -EMSGSIZE);
+    cr_assert_eq(tusk_append(topic, large, ENTRY_BYTES_MAX + 1, NULL), -EMSGSIZE);
+    cr_assert_eq(tusk_append_at(topic, 1, large, ENTRY_BYTES_MAX + 1), -EMSGSIZE);
     cr_assert_eq(tusk_submit(topic, large, 32768 - 31, 1), -EMSGSIZE);
     void *buffer;
     cr_assert_eq(tusk_reserve(topic, SIZE_MAX, &buffer), -EMSGSIZE);
     const struct iovec two[2] = {{large, 16384}, {large, 16384}};
-    cr_assert_eq(tusk_batch_append(topic, two, 2, NULL), -EMSGSIZE);
+    cr_assert_eq(tusk_submit_batch(topic, two, 2, 1), -EMSGSIZE);
     const struct iovec huge = {large, SIZE_MAX - 3};
     cr_assert_eq(tusk_batch_append(topic, &huge, 1, NULL), -EMSGSIZE);
     const struct iovec null = {NULL, 1};
