@@ -123,52 +123,100 @@ static int number_order(const void *left, const void *right)
     return a < b ? -1 : a > b;
 }
 
-static int segment_check(struct segment_set *set, uint32_t number, struct io_file *file,
-                         struct fault *fault)
+/* So many segments are opened at once: each is synced, and its header read. */
+enum { OPENINGS = 32 };
+
+/* A segment that is being opened. */
+struct opening {
+    struct segment_set *set;
+    uint32_t number;
+    struct io_file *file; /* NULL: the place is free */
+    uint8_t *header;
+    struct io_op sync;
+    struct io_op read;
+    unsigned outstanding;
+    int result;
+};
+
+static void opening_done(struct io_op *op, int result)
 {
+    struct opening *opening = op->context;
+    opening->outstanding--;
+    if (result != 0 && opening->result == 0) {
+        opening->result = result;
+    }
+}
+
+/* Opens the file, and begins to sync it and to read its header. */
+static int opening_begin(struct opening *opening, uint32_t number, struct fault *fault)
+{
+    struct segment_set *set = opening->set;
     const struct segment_path path = segment_path(set, number);
     uint64_t bytes;
-    int result = io_file_size(set->io, file, &bytes);
-    if (result == 0 && bytes != set->segment_bytes) {
+    int result =
+        io_file_open(set->io, set->dir, segment_name(number).text, IO_OPEN_DIRECT, &opening->file);
+    if (result == -ELOOP || result == -EISDIR || result == -EINVAL || result == -ENXIO) {
+        return fault_set(fault, -EBADMSG,
+                         "%s is not a regular file: something else was put in its place",
+                         path.text);
+    }
+    if (result != 0) {
+        return fault_set(fault, result, "%s cannot be opened: %s", path.text, strerror(-result));
+    }
+    result = io_file_size(set->io, opening->file, &bytes);
+    if (result != 0) {
+        return fault_set(fault, result, "%s cannot be read: %s", path.text, strerror(-result));
+    }
+    if (bytes != set->segment_bytes) {
         return fault_set(fault, -EBADMSG,
                          "%s has %" PRIu64 " bytes, %" PRIu64
                          " were expected: it was cut or extended; restore the store from a backup",
                          path.text, bytes, set->segment_bytes);
     }
-    if (result == 0) {
-        result = io_sync_now(set->io, file);
-    }
-    if (result == 0) {
-        result = io_read_now(set->io, file, set->header, SEGMENT_HEADER_BYTES, 0);
-    }
-    if (result != 0) {
-        return fault_set(fault, result, "%s cannot be read: %s", path.text, strerror(-result));
-    }
-    return segment_header_check(set, number, path.text, fault);
+    opening->number = number;
+    opening->result = 0;
+    opening->outstanding = 2;
+    opening->sync = (struct io_op){
+        .kind = IO_FSYNC, .file = opening->file, .done = opening_done, .context = opening};
+    opening->read = (struct io_op){.kind = IO_READ,
+                                   .file = opening->file,
+                                   .buffer = opening->header,
+                                   .bytes = SEGMENT_HEADER_BYTES,
+                                   .done = opening_done,
+                                   .context = opening};
+    io_submit(set->io, &opening->sync);
+    io_submit(set->io, &opening->read);
+    return 0;
 }
 
-static int segment_open(struct segment_set *set, uint32_t number, struct fault *fault)
+static void opening_await(struct opening *opening)
 {
-    struct io_file *file = NULL;
-    int result = io_file_open(set->io, set->dir, segment_name(number).text, IO_OPEN_DIRECT, &file);
-    if (result == -ELOOP || result == -EISDIR || result == -EINVAL || result == -ENXIO) {
-        return fault_set(fault, -EBADMSG,
-                         "%s is not a regular file: something else was put in its place",
-                         segment_path(set, number).text);
-    }
-    if (result != 0) {
-        return fault_set(fault, result, "%s cannot be opened: %s", segment_path(set, number).text,
-                         strerror(-result));
-    }
-    result = segment_check(set, number, file, fault);
-    if (result == 0) {
-        result = segment_set_insert(set, number, file);
-        if (result != 0) {
-            fault_set(fault, result, "no memory for %s", segment_path(set, number).text);
+    while (opening->outstanding > 0) {
+        const int outcome = io_wait(opening->set->io, IO_FOREVER);
+        if (outcome < 0 && opening->result == 0) {
+            opening->result = outcome; /* its operations still have to end */
         }
     }
-    if (result != 0) {
-        io_file_close(set->io, file);
+}
+
+/* The header is checked before the segment takes its place, so that a strange name costs nothing. */
+static int opening_finish(struct opening *opening, struct fault *fault)
+{
+    struct segment_set *set = opening->set;
+    opening_await(opening);
+    const struct segment_path path = segment_path(set, opening->number);
+    if (opening->result != 0) {
+        return fault_set(fault, opening->result, "%s cannot be read: %s", path.text,
+                         strerror(-opening->result));
+    }
+    memcpy(set->header, opening->header, SEGMENT_HEADER_BYTES);
+    int result = segment_header_check(set, opening->number, path.text, fault);
+    if (result == 0) {
+        result = segment_set_insert(set, opening->number, opening->file);
+        if (result != 0) {
+            return fault_set(fault, result, "no memory for %s", path.text);
+        }
+        opening->file = NULL;
     }
     return result;
 }
@@ -179,28 +227,57 @@ static uint64_t numbers_end(const struct segment_set *set)
     return UINT32_MAX / GROUP_UNITS / set->segment_groups - 1;
 }
 
+static int number_check(const struct segment_set *set, uint64_t number, struct fault *fault)
+{
+    return number < numbers_end(set)
+               ? 0
+               : fault_set(fault, -EBADMSG,
+                           "%s/%016" PRIx64 ".seg is no segment of this store, whose numbers are "
+                           "lower: move it elsewhere",
+                           set->path, number);
+}
+
+/* Opens the segments in the order of their numbers, OPENINGS at once. */
+static int open_listed(struct segment_set *set, const struct listing *listing,
+                       struct opening *openings, struct fault *fault)
+{
+    int result = 0;
+    for (size_t i = 0; i < listing->count + OPENINGS && result == 0; i++) {
+        struct opening *opening = &openings[i % OPENINGS];
+        if (opening->file != NULL) {
+            result = opening_finish(opening, fault);
+        }
+        if (result == 0 && i < listing->count) {
+            result = number_check(set, listing->numbers[i], fault);
+        }
+        if (result == 0 && i < listing->count) {
+            result = opening_begin(opening, (uint32_t)listing->numbers[i], fault);
+        }
+    }
+    return result;
+}
+
 static int open_all(struct segment_set *set, struct fault *fault)
 {
     struct listing listing = {.set = set};
-    int result = io_dir_list(set->io, set->dir, list_one, &listing);
+    struct opening openings[OPENINGS] = {0};
+    cleanup_free uint8_t *headers = io_buffer_new((uint64_t)OPENINGS * SEGMENT_HEADER_BYTES);
+    int result = headers == NULL ? -ENOMEM : io_dir_list(set->io, set->dir, list_one, &listing);
     if (result != 0) {
         free(listing.numbers);
         return fault_set(fault, result, "%s cannot be read: %s", set->path, strerror(-result));
     }
-    if (listing.count != 0) {
+    if (listing.count > 0) {
         qsort(listing.numbers, listing.count, sizeof *listing.numbers, number_order);
     }
-    for (size_t i = 0; i < listing.count && result == 0; i++) {
-        if (listing.numbers[i] >= numbers_end(set)) {
-            result =
-                fault_set(fault, -EBADMSG,
-                          "%s/%016" PRIx64 ".seg is no segment of this store, whose numbers are "
-                          "lower: move it elsewhere",
-                          set->path, listing.numbers[i]);
-        } else {
-            /* Its header is checked first, so that a strange name costs nothing. */
-            result = segment_open(set, (uint32_t)listing.numbers[i], fault);
-        }
+    for (unsigned i = 0; i < OPENINGS; i++) {
+        openings[i].set = set;
+        openings[i].header = headers + (size_t)i * SEGMENT_HEADER_BYTES;
+    }
+    result = open_listed(set, &listing, openings, fault);
+    for (unsigned i = 0; i < OPENINGS; i++) {
+        opening_await(&openings[i]);
+        io_file_close(set->io, openings[i].file);
     }
     free(listing.numbers);
     return result;
