@@ -29,8 +29,8 @@ static const struct verb verbs[] = {
     {"topics", verb_topics, "list the topics"},
     {"namespaces", verb_namespaces, "list the namespaces, isolated sets of topics"},
     {"stat", verb_stat, "show the broker's counters, or a topic's figures"},
-    {"config", verb_config, "show or change a topic's options"},
-    {"delete", verb_delete, "remove a topic and all that is in it"},
+    {"config", verb_config, "show or change the options of a topic or a namespace"},
+    {"delete", verb_delete, "remove a topic, or a namespace, and all that is in it"},
     {"trim", verb_trim, "give up a topic's oldest entries"},
     {"run", verb_run, "run a command with a private broker"},
 };

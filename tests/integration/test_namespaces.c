@@ -427,6 +427,89 @@ Test(namespaces, a_removal_that_was_cut_short_is_finished_at_the_next_start)
     check_is(entries_in(broker->data), 1);
 }
 
+#ifdef TUSK_CRASH_POINTS
+
+/* Starts a broker that dies at that point, does something that leads there, and starts another one. */
+static void die_at(const char *point, void (*act)(struct tusk *connection))
+{
+    tusk_disconnect(tusk);
+    tuskd_stop(broker);
+    check_ok(setenv("TUSK_CRASH_AT", point, 1));
+    tuskd_restart(broker, "");
+    check_ok(unsetenv("TUSK_CRASH_AT"));
+    tusk = attach(broker);
+    act(tusk);
+    deadline_doing(point);
+    tuskd_kill(broker); /* checks that it was SIGKILL; the point's own comes first */
+    deadline_doing(NULL);
+    tusk_disconnect(tusk);
+    tuskd_restart(broker, "");
+    tusk = attach(broker);
+}
+
+static void act_open(struct tusk *connection)
+{
+    (void)connection;
+    check(try_attach("n") != 0);
+}
+
+static void act_set(struct tusk *connection)
+{
+    check(tusk_namespace_set(connection, "fsync", "each") != 0);
+}
+
+static void act_delete(struct tusk *connection)
+{
+    check(tusk_namespace_delete(connection, "n") != 0);
+}
+
+Test(namespaces, a_broker_that_dies_while_it_makes_one_leaves_none_or_a_whole_one)
+{
+    /* The first passage of dir_made is that of `default`, which has its file already. */
+    static const char *const points[] = {"namespace.dir_made:2", "namespace.file_made",
+                                         "namespace.file_written", "namespace.file_named"};
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+        die_at(points[i], act_open);
+        struct tusk *connection = attach_to("n");
+        check_is(append_text(topic_of(connection, "t"), "x"), 0);
+        tusk_disconnect(connection);
+        int result;
+        wait_until((result = tusk_namespace_delete(tusk, "n")) != -EBUSY, 5000);
+        check_ok(result);
+    }
+}
+
+Test(namespaces, a_broker_that_dies_while_it_changes_one_leaves_the_old_or_the_new)
+{
+    static const char *const points[] = {"namespace.file_made", "namespace.file_written",
+                                         "namespace.file_named"};
+    append_text(topic_of(tusk, "t"), "x");
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+        die_at(points[i], act_set);
+        const char *fsync = option_of(tusk, "fsync");
+        check(strcmp(fsync, "each") == 0 || strcmp(fsync, "200ms") == 0);
+        expect_text(reader_of(topic_of(tusk, "t")), 0, "x");
+        check_ok(tusk_namespace_set(tusk, "fsync", "default"));
+    }
+}
+
+Test(namespaces, a_broker_that_dies_while_it_removes_one_has_removed_it)
+{
+    static const char *const points[] = {"namespace.renamed", "namespace.removed"};
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+        struct tusk *connection = attach_to("n");
+        check_is(append_text(topic_of(connection, "t"), "x"), 0);
+        check_ok(tusk_flush(connection, TUSK_DURABLE, -1));
+        tusk_disconnect(connection);
+        die_at(points[i], act_delete);
+        check_is(list_all().count, 1);
+        check_is(entries_in(broker->data), 1);
+    }
+}
+
+#endif
+
 /* One that cannot be opened. */
 
 Test(namespaces, one_whose_file_is_damaged_is_refused_and_the_others_go_on)

@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -31,13 +33,21 @@ int control_client_answer(int client, union control_message *answer, int *fds, s
     return control_receive(client, answer, fds, fd_count);
 }
 
-int control_client_hello(int client, union control_message *answer, int fds[2])
+int control_client_hello_to(int client, const char *namespace_key, union control_message *answer,
+                            int fds[2])
 {
     union control_message hello;
     control_begin(&hello, CONTROL_HELLO, sizeof hello.hello, 1);
     hello.hello.digest = layout_digest();
+    hello.hello.namespace_bytes = (uint32_t)strlen(namespace_key);
+    memcpy(hello.hello.namespace_key, namespace_key, strlen(namespace_key));
     const int error = control_send(client, &hello, NULL, 0);
     return error != 0 ? error : control_client_answer(client, answer, fds, 2);
+}
+
+int control_client_hello(int client, union control_message *answer, int fds[2])
+{
+    return control_client_hello_to(client, "", answer, fds);
 }
 
 int control_client_lane(int client, union control_message *answer, int fds[2])
@@ -49,7 +59,30 @@ int control_client_lane(int client, union control_message *answer, int fds[2])
     return error != 0 ? error : control_client_answer(client, answer, fds, 2);
 }
 
-int control_client_visit(const char *socket_path, unsigned *seed)
+static const char *const visited[] = {"", "a", "b/c"};
+enum { VISITED = sizeof visited / sizeof visited[0] };
+
+/* Changes its own namespace, or removes any: whether that is refused is of no interest. */
+static int administer(int client, unsigned *seed)
+{
+    union control_message message;
+    const bool change = rand_r(seed) % 2 == 0;
+    if (change) {
+        control_begin(&message, CONTROL_OPTION_SET, sizeof message.option, 3);
+        strcpy(message.option.name, "fsync");
+        strcpy(message.option.value, rand_r(seed) % 2 == 0 ? "each" : "default");
+    } else {
+        const char *key = visited[(unsigned)rand_r(seed) % VISITED];
+        control_begin(&message, CONTROL_NAMESPACE_DELETE, sizeof message.space, 3);
+        message.space.key_bytes = (uint32_t)strlen(key);
+        memcpy(message.space.key, key, strlen(key));
+    }
+    const int error = control_send(client, &message, NULL, 0);
+    return error != 0 || rand_r(seed) % 2 == 0 ? error
+                                               : control_client_answer(client, &message, NULL, 0);
+}
+
+static int visit(const char *socket_path, const char *key, bool roams, unsigned *seed)
 {
     union control_message answer = {{0}};
     int fds[2];
@@ -63,7 +96,7 @@ int control_client_visit(const char *socket_path, unsigned *seed)
     if (until == 1) {
         error = send(client, &answer, 10, MSG_NOSIGNAL) == 10 ? 0 : -errno;
     } else if (until > 1) {
-        error = control_client_hello(client, &answer, fds);
+        error = control_client_hello_to(client, key, &answer, fds);
         if (error == 0 && answer.header.kind == CONTROL_WELCOME) {
             close(fds[0]);
             close(fds[1]);
@@ -76,6 +109,19 @@ int control_client_visit(const char *socket_path, unsigned *seed)
             close(lane[1]);
         }
     }
+    if (error == 0 && until == 5 && roams) {
+        error = administer(client, seed);
+    }
     close(client);
     return error;
+}
+
+int control_client_visit(const char *socket_path, unsigned *seed)
+{
+    return visit(socket_path, "", false, seed);
+}
+
+int control_client_roam(const char *socket_path, unsigned *seed)
+{
+    return visit(socket_path, visited[(unsigned)rand_r(seed) % VISITED], true, seed);
 }

@@ -19,10 +19,15 @@ int control_client_answer(int client, union control_message *answer, int *fds, s
 
 /* HELLO, and a lane of the least size. 0, also for CONTROL_ERROR, or -errno. */
 int control_client_hello(int client, union control_message *answer, int fds[2]);
+int control_client_hello_to(int client, const char *namespace_key, union control_message *answer,
+                            int fds[2]);
 int control_client_lane(int client, union control_message *answer, int fds[2]);
 
 /* Connects and goes away at some point of the conversation, at the seed's whim. 0, or the -errno of
  * what went wrong. */
 int control_client_visit(const char *socket_path, unsigned *seed);
+
+/* The same for any of some namespaces, which it also changes and removes. */
+int control_client_roam(const char *socket_path, unsigned *seed);
 
 #endif

@@ -49,9 +49,41 @@ static void mailbox_fn(struct control_source *source)
 
 static struct control_source mailbox_source = {.fn = mailbox_fn};
 
-void stage_begin(void)
+static void parts_begin(void)
 {
     struct fault fault;
+    cr_assert_eq(run_dir_open(&run_dir, &config, &fault), 0, "%s", fault.text);
+    cr_assert_eq(control_loop_init(&loop), 0);
+    cr_assert_eq(mailbox_init(&mailbox), 0);
+    mailbox_source.added = false;
+    cr_assert_eq(control_loop_add(&loop, &mailbox_source, mailbox_fd(&mailbox)), 0);
+    fake_engine_init(&engine, &mailbox);
+    namespace_set_init(&namespaces, &config, &run_dir, &mailbox, &broker_log);
+    session_set_init(&set, &loop, &namespaces, &broker_log);
+    namespace_set_add_engine(&namespaces, &engine.mailbox);
+    cr_assert_eq(namespace_set_start(&namespaces, &fault), 0, "%s", fault.text);
+    cr_assert_eq(namespace_set_find(&namespaces, "default", 7, &space, &fault), NAMESPACE_READY);
+    (void)log_take();
+}
+
+static void parts_end(void)
+{
+    session_set_deinit(&set);
+    ensure(namespace_set_deinit(&namespaces) == 0);
+    fake_engine_deinit(&engine);
+    mailbox_deinit(&mailbox);
+    control_loop_deinit(&loop);
+    run_dir_close(&run_dir);
+}
+
+void stage_restart(void)
+{
+    parts_end();
+    parts_begin();
+}
+
+void stage_begin(void)
+{
     scratch_on_tmpfs(scratch);
     config = (struct config){
         .chunk_bytes = CHUNK_BYTES_MIN,
@@ -69,29 +101,13 @@ void stage_begin(void)
     log_init(&broker_log, log_pipe[1], false);
     broker_log.window_ns = 0; /* nothing is suppressed */
     before = process_count(getpid());
-    cr_assert_eq(run_dir_open(&run_dir, &config, &fault), 0, "%s", fault.text);
-    cr_assert_eq(control_loop_init(&loop), 0);
-    cr_assert_eq(mailbox_init(&mailbox), 0);
-    mailbox_source.added = false;
-    cr_assert_eq(control_loop_add(&loop, &mailbox_source, mailbox_fd(&mailbox)), 0);
-    fake_engine_init(&engine, &mailbox);
-    namespace_set_init(&namespaces, &config, &run_dir, &mailbox, &broker_log);
-    session_set_init(&set, &loop, &namespaces, &broker_log);
-    namespace_set_add_engine(&namespaces, &engine.mailbox);
-    cr_assert_eq(namespace_set_start(&namespaces, &fault), 0, "%s", fault.text);
-    cr_assert_eq(namespace_set_find(&namespaces, "default", 7, &space, &fault), NAMESPACE_READY);
-    (void)log_take();
+    parts_begin();
     stage_now_ns = 1;
 }
 
 void stage_end(void)
 {
-    session_set_deinit(&set);
-    ensure(namespace_set_deinit(&namespaces) == 0);
-    fake_engine_deinit(&engine);
-    mailbox_deinit(&mailbox);
-    control_loop_deinit(&loop);
-    run_dir_close(&run_dir);
+    parts_end();
     log_deinit(&broker_log);
     /* Not Criterion's assertions: in a teardown only a crash fails the test. */
     ensure(process_count(getpid()).fds == before.fds);

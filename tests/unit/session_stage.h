@@ -30,6 +30,9 @@ extern uint64_t stage_now_ns; /* for session_set_accept() */
 void stage_begin(void);
 void stage_end(void);
 
+/* Everything but what is on disk begins anew. */
+void stage_restart(void);
+
 /* What was logged since the last time. */
 const char *log_take(void);
 
