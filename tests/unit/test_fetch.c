@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "broker/fetch.h"
 #include "tests/unit/store_reader.h"
 
 enum { ENTRIES = 400 };
@@ -176,6 +177,52 @@ Test(fetch, one_read_for_all)
     for (int i = 0; i < 50; i++) {
         cr_assert_eq(stage_answer(lane, asks[i])->error, 0);
     }
+}
+
+/* A client that stands still between an answer and its reaping gives the memory back, not the chunk. */
+Test(fetch, what_is_not_reaped_for_too_long_stays_on_disk_alone)
+{
+    const uint64_t ask = stage_ask(lane, SUBMIT_FETCH, topic, 3, SUBMIT_BY_CHUNK);
+    stage.reaping = false;
+    stage_settle(&stage);
+    struct chunk *chunk = topic_chunk(state(), 3);
+    cr_assert_eq(chunk->holds, 1);
+    cr_assert_eq(fetch_revoke(&stage.store, lane->lane, 1000), 0, "seen for the first time");
+    stage_clock(&stage, 999);
+    cr_assert_eq(fetch_revoke(&stage.store, lane->lane, 1000), 0);
+    stage_clock(&stage, 1);
+    cr_assert_eq(fetch_revoke(&stage.store, lane->lane, 1000), 1);
+    cr_assert_eq(fetch_revoke(&stage.store, lane->lane, 1000), 0, "revoked twice");
+    cr_assert_eq(chunk->holds, 0);
+    cr_assert(list_linked(&chunk->clean), "it may not go");
+    /* What a CLAIM promised is not trimmed under it. */
+    struct stage_lane *other = stage_lane_open(&stage);
+    const uint64_t trim = stage_ask(other, SUBMIT_TOPIC_TRIM, topic, ENTRIES - 1, 0);
+    stage_settle(&stage);
+    stage_reap(other);
+    cr_assert_eq(stage_answer(other, trim)->error, 0);
+    cr_assert_eq(state()->first_chunk, 3);
+    stage_reap(lane);
+    stage.reaping = true;
+    stage_settle(&stage);
+    cr_assert_eq(stage_answer(lane, ask)->error, 0);
+    cr_assert_eq(state()->first_chunk,
+                 chunk_number(state()->first_position, stage.config.chunk_bytes));
+    cr_assert_eq(stage_holds(&stage), 0);
+}
+
+Test(fetch, a_lane_that_goes_with_what_it_has_lost_leaves_nothing_behind)
+{
+    struct stage_lane *other = stage_lane_open(&stage);
+    (void)stage_ask(other, SUBMIT_FETCH, topic, 3, SUBMIT_BY_CHUNK);
+    stage.reaping = false;
+    stage_settle(&stage);
+    (void)fetch_revoke(&stage.store, other->lane, 1);
+    stage_clock(&stage, 1);
+    cr_assert_eq(fetch_revoke(&stage.store, other->lane, 1), 1);
+    stage_lane_close(other);
+    cr_assert_eq(topic_chunk(state(), 3)->keeps, 0);
+    cr_assert_eq(stage_holds(&stage), 0);
 }
 
 /* A lane that goes while it waits, or has not reaped, leaves nothing behind. */
