@@ -5,11 +5,14 @@
  * Not here:   which pins are overdue (tests/unit/test_pool_pins.c).
  */
 #include <criterion/criterion.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/support/clients.h"
 #include "tests/support/payload.h"
@@ -287,4 +290,56 @@ Test(pins, readers_with_many_pins_and_producers_do_not_lock_each_other_out)
     tusk = attach(broker);
     check_is(counter_of(tusk, "pins_revoked_total"), 0);
     session_end();
+}
+
+/* A session that changes the size of its pins' file. */
+static void read_and_wait(size_t index, void *arg)
+{
+    struct meeting *meeting = arg;
+    struct tusk *connection = attach(broker);
+    (void)index;
+    struct tusk_reader *reader = reader_of(topic_of(connection, "held"));
+    check_is(reader_take(reader).seq, 0);
+    gate_pass(&meeting->held);
+}
+
+static off_t resize_bytes;
+
+static int resize_pins(const char *path, const struct stat *info, int kind, struct FTW *walk)
+{
+    (void)info;
+    if (kind == FTW_F && strncmp(path + walk->base, "pins-", 5) == 0) {
+        check(truncate(path, resize_bytes) == 0);
+    }
+    return 0;
+}
+
+static void expel(off_t bytes)
+{
+    struct meeting *meeting = shared_memory(sizeof *meeting);
+    broker = tuskd_start(SMALL);
+    tusk = attach(broker);
+    append_numbered(topic_of(tusk, "held"), 1, 0, 10, HELD_SIZE);
+    tusk_disconnect(tusk);
+    struct clients *clients = clients_start(1, read_and_wait, meeting);
+    gate_await(&meeting->held, 1);
+    tusk = attach(broker);
+    resize_bytes = bytes;
+    check(nftw(broker->run_dir, resize_pins, 16, FTW_PHYS) == 0);
+    append_numbered(topic_of(tusk, "flood"), 7, 0, FLOOD_COUNT, FLOOD_SIZE);
+    wait_until(counter_of(tusk, "sessions_hostile_total") == 1, 5000);
+    check_contains(tuskd_log(broker), "its pins cannot be read");
+    expect_flood(FLOOD_COUNT);
+    clients_kill(clients, 0);
+    session_end();
+}
+
+Test(pins, a_session_that_cuts_the_file_of_its_pins_is_closed)
+{
+    expel(100);
+}
+
+Test(pins, a_session_that_grows_the_file_of_its_pins_is_closed)
+{
+    expel(1 << 20);
 }
