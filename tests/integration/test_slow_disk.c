@@ -13,6 +13,7 @@
 #include "tests/support/clients.h"
 #include "tests/support/io_throttle.h"
 #include "tests/support/payload.h"
+#include "tests/support/process.h"
 #include "tests/support/program.h"
 #include "tests/support/session.h"
 
@@ -150,6 +151,36 @@ Test(slow_disk, a_disk_that_stands_still_holds_back_only_what_needs_room)
     session_end();
 }
 
+/* Every call ends in time: first with what is submitted and waits, then, when the lane is full, with
+ * nothing submitted. What was submitted is appended once, in order, and nothing else is. */
+Test(slow_disk, a_lane_that_is_full_says_that_nothing_was_submitted)
+{
+    unsigned char data[SIZE];
+    broker = tuskd_start(SMALL);
+    tusk = attach(broker);
+    disk_rate(THROTTLE_STALLED);
+    struct tusk *impatient = attach_impatient(20);
+    struct tusk_topic *topic = topic_of(impatient, "t");
+    uint32_t submitted = append_until_full(topic, 1, 0);
+    uint32_t timed_out = 0;
+    int result = 0;
+    for (; result != -EAGAIN; submitted += result != -EAGAIN) {
+        payload_fill(data, sizeof data, 1, submitted);
+        result = tusk_append(topic, data, sizeof data, NULL);
+        check_say(result == -ETIMEDOUT || result == -EAGAIN, "tusk_append: %s",
+                  tusk_strerror(result));
+        timed_out += result == -ETIMEDOUT;
+    }
+    check(timed_out > 0);
+    check_is(tusk_submit(topic, data, sizeof data, 0), -EAGAIN);
+    check_is(tusk_flush(impatient, TUSK_COMMITTED, 0), -EAGAIN);
+    disk_rate(THROTTLE_NONE);
+    check_ok(tusk_flush(impatient, TUSK_DURABLE, 10000));
+    expect_all("t", 1, submitted, SIZE);
+    tusk_disconnect(impatient);
+    session_end();
+}
+
 /* Each in a process of its own: as fast as it goes, noting how often it was told to wait. */
 enum { PRODUCERS = 3, FAST_COUNT = 2000 };
 
@@ -231,6 +262,10 @@ Test(slow_disk, lanes_that_wait_for_room_take_no_memory)
     const uint64_t after = broker_memory();
     check_say(after < before + (512 << 10), "the broker has grown from %llu to %llu bytes",
               (unsigned long long)before, (unsigned long long)after);
+    const uint64_t cpu_ms = process_count(broker->pid).cpu_ms;
+    sleep_ms(500);
+    check(process_count(broker->pid).cpu_ms - cpu_ms <
+          250); /* it sleeps, and looks at the throttle */
     disk_rate(THROTTLE_NONE);
     clients_join(clients);
     expect_all("t", 1, count, SIZE);
