@@ -37,8 +37,9 @@
  *           same thread; appends don't end it. An entry that lies in one piece of the log is seen
  *           in place, without a copy; one that lies in several is assembled in a buffer of the
  *           handle. Where the broker's memory is short, a place that is held longer than the
- *           broker's --pin-timeout can be taken back: whoever holds an entry that long copies it
- *           or asks tusk_entry_check() after use.
+ *           broker's --pin-timeout (10 s) can be taken back: whoever holds an entry that long
+ *           copies it or asks tusk_entry_check() after use. The next read call on the handle then
+ *           answers -ESTALE, once, and the one after it goes on behind the entries given before.
  *
  * Blocking  Calls without a time-out of their own wait up to tusk_options.timeout_ms. A
  *           timeout_ms parameter of 0 asks only, -1 waits for ever. Signals by themselves don't
@@ -74,7 +75,8 @@
  *             -EINVAL      an argument or a name is not possible
  *             -ENOTCONN    no broker within timeout_ms
  *             -ESTALE      the broker is gone, or has given this session up: connect again; or the
- *                          topic was deleted: open it again
+ *                          topic was deleted: open it again; or, once, from a read call: what the
+ *                          call before gave was held too long and has been taken back (see Entries)
  *             -EPROTO      this library and the broker don't fit, or the broker broke the protocol
  *             -EACCES      not allowed
  *             -ENOMEM      no memory, or no further lane
