@@ -56,10 +56,11 @@ struct tusk_broker_options {
     uint32_t engines;
     uint32_t topics_max;
     uint32_t lanes_max;
-    uint32_t idle;       /* enum tusk_idle */
-    uint32_t quiet;      /* 1: log warnings and errors only */
-    const char *backend; /* "auto", "uring", "pwrite", "mmap" */
-    const char *direct;  /* "auto", "on", "off" */
+    uint32_t idle;           /* enum tusk_idle */
+    uint32_t quiet;          /* 1: log warnings and errors only */
+    const char *backend;     /* "auto", "uring", "pwrite", "mmap" */
+    const char *direct;      /* "auto", "on", "off" */
+    const char *pin_timeout; /* as tuskd --pin-timeout; default "10s" */
 };
 
 #define TUSK_BROKER_OPTIONS_INIT TUSK_INIT_(struct tusk_broker_options)
