@@ -6,7 +6,8 @@
  *             durable. In turn with it a plain writer fills preallocated files with the same bytes:
  *             O_DIRECT, io_uring, 8 writes of 256 KiB in flight from registered memory, fdatasync
  *             at the end of each file; making the files is not counted. SOAK_RUNS (3) of each, the
- *             medians are compared. SOAK_OPTIONS are further options of tuskd.
+ *             medians are compared. SOAK_OPTIONS are further options of tuskd, SOAK_LANE_BYTES the size of the
+ *             producer's lane.
  * Accepts:    a ratio of SOAK_RATIO_PERCENT (80) or more: exit status 0, else 1.
  */
 #include <fcntl.h>
