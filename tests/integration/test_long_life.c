@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "tests/support/deadline.h"
+#include "tests/support/month.h"
 #include "tests/support/scratch.h"
 #include "tests/support/session.h"
 
@@ -93,4 +94,29 @@ Test(long_life, whatever_frees_space_returns_it)
     wait_until(disk_bytes() <= RESERVE, 60000);
     check(info_of(topic_of(tusk, "v")).bytes <= MIB);
     check(info_of(topic_of(tusk, "v")).bytes > MIB / 2);
+}
+
+/* A month of cursors, topics created and deleted, and 100 times the disk budget of data. */
+Test(long_life, a_month_leaves_the_disk_as_it_was)
+{
+    const struct month month = {
+        .days = 30,
+        .topics = 100 / TEST_TIME_FACTOR,
+        .cursor_moves = 100 / TEST_TIME_FACTOR,
+        .bytes = 100 * RESERVE / 30 / TEST_TIME_FACTOR,
+        .step_bytes = 4 * MIB,
+        .disk_bytes = RESERVE,
+        .restart_every = 6,
+        .options = SMALL,
+    };
+    const struct month_report report = month_live(&month);
+    (void)fprintf(
+        stderr,
+        "%llu MiB, %llu topics, %llu cursor moves, %llu restarts: at most %llu MiB of disk, "
+        "%llu MiB in the end\n",
+        (unsigned long long)(report.bytes / MIB), (unsigned long long)report.topics,
+        (unsigned long long)report.cursor_moves, (unsigned long long)report.restarts,
+        (unsigned long long)(report.disk_bytes_max / MIB),
+        (unsigned long long)(report.disk_bytes_end / MIB));
+    check(report.bytes >= 100 / TEST_TIME_FACTOR * RESERVE);
 }
