@@ -1,7 +1,7 @@
 /*
  * Soak: a month of a store's life in minutes leaves its disk as it was.
- * How:        SOAK_DAYS (30) days, in each of which SOAK_TOPICS (2000) topics come and go, a cursor moves
- *             SOAK_MOVES (2000) times, each time durably, and data is produced and consumed, SOAK_BYTES
+ * How:        SOAK_DAYS (30) days, in each of which SOAK_TOPICS (500) topics come and go, a cursor moves
+ *             SOAK_MOVES (1000) times, each time durably, and data is produced and consumed, SOAK_BYTES
  *             (12800M) in all: 100 times what the disk may have. SOAK_STEP (16M) of it wait to be
  *             consumed at a time. Every fifth day the broker is restarted, every second time after a
  *             kill. SOAK_OPTIONS are the options of tuskd.
@@ -37,8 +37,8 @@ int main(void)
     const uint64_t days = setting("SOAK_DAYS", 30);
     const struct month month = {
         .days = (uint32_t)days,
-        .topics = (uint32_t)setting("SOAK_TOPICS", 2000),
-        .cursor_moves = (uint32_t)setting("SOAK_MOVES", 2000),
+        .topics = (uint32_t)setting("SOAK_TOPICS", 500),
+        .cursor_moves = (uint32_t)setting("SOAK_MOVES", 1000),
         .bytes = setting("SOAK_BYTES", UINT64_C(12800) << 20) / days,
         .step_bytes = setting("SOAK_STEP", UINT64_C(16) << 20),
         .disk_bytes = setting("SOAK_DISK", UINT64_C(128) << 20),

@@ -23,7 +23,7 @@ Test(bit_tree, knows_its_lowest)
     uint32_t max = 0;
     cr_assert_eq(bit_tree_first(&tree), BIT_TREE_NONE);
     srand(3);
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 5000; i++) {
         if (i % 100 == 0 && max < NUMBERS) {
             max = max + 1 + (uint32_t)rand() % 5000;
             max = max < NUMBERS ? max : NUMBERS;
