@@ -10,7 +10,7 @@ static const struct io_ops *original(const struct io *io)
 
 static void guard_submit(struct io *io, struct io_op *op)
 {
-    ensure(op->kind == IO_READ);
+    ensure(op->kind != IO_WRITE && op->kind != IO_ALLOCATE);
     original(io)->submit(io, op);
 }
 
@@ -18,10 +18,9 @@ static int guard_now(struct io *io, struct io_op *op)
 {
     switch (op->kind) {
     case IO_READ:
-        return original(io)->now(io, op);
     case IO_SYNC:
     case IO_FSYNC:
-        return 0;
+        return original(io)->now(io, op);
     case IO_WRITE:
     case IO_ALLOCATE:
         break;
