@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/clients.h"
@@ -439,18 +441,26 @@ static void die_at(const char *point, void (*act)(struct tusk *connection))
     check_ok(unsetenv("TUSK_CRASH_AT"));
     tusk = attach(broker);
     act(tusk);
+    siginfo_t ending;
     deadline_doing(point);
-    tuskd_kill(broker); /* checks that it was SIGKILL; the point's own comes first */
+    check_ok(waitid(P_PID, (id_t)broker->pid, &ending, WEXITED | WNOWAIT));
     deadline_doing(NULL);
+    tuskd_kill(broker); /* checks that it was SIGKILL, the point's own */
     tusk_disconnect(tusk);
     tuskd_restart(broker, "");
     tusk = attach(broker);
 }
 
+/* Without patience: whoever waits would wait for the next broker. */
 static void act_open(struct tusk *connection)
 {
+    struct tusk_options options = TUSK_OPTIONS_INIT;
+    struct tusk *none = NULL;
     (void)connection;
-    check(try_attach("n") != 0);
+    options.namespace_key = "n";
+    options.socket_path = broker->socket;
+    options.timeout_ms = 200;
+    check_is(tusk_connect(&none, &options), -ENOTCONN);
 }
 
 static void act_set(struct tusk *connection)
