@@ -233,12 +233,21 @@ static bool size_fits(const struct stream *stream, uint64_t size, uint64_t body_
            size <= stream->bytes_left && batch_item_bytes(size) - BATCH_ITEM_BYTES <= body_left;
 }
 
+/* An item's size, read once; where a body was cut it lies on no alignment. */
+static uint64_t size_copy(const unsigned char *at)
+{
+    uint64_t size;
+    memcpy(&size, at, sizeof size);
+    fence_compiler(); /* what is used is this copy */
+    return size;
+}
+
 /* Items that lie whole in [body, body + bytes) and fit the chunk; returns how many bytes they take. */
 static uint64_t items_place(struct stream *stream, const unsigned char *body, uint64_t bytes)
 {
     uint64_t taken = 0;
     while (bytes - taken >= BATCH_ITEM_BYTES) {
-        const uint64_t size = *(const volatile uint64_t *)(const void *)(body + taken);
+        const uint64_t size = size_copy(body + taken);
         const uint64_t rest = bytes - taken - BATCH_ITEM_BYTES;
         if (size > rest || !size_fits(stream, size, rest) || !unit_fits(&stream->unit, size)) {
             break;

@@ -10,6 +10,7 @@
 #include "broker/fetch.h"
 #include "broker/io.h"
 #include "broker/pending.h"
+#include "broker/refusal.h"
 #include "broker/retention.h"
 #include "broker/stream.h"
 #include "broker/tail_wait.h"
@@ -114,6 +115,7 @@ static void lane_forget(struct stage_lane *lane)
         pending_drop(list_entry(list_first(&lane->lane->pending), struct pending, siblings));
     }
     fetch_release(store, lane->lane, true);
+    refusals_free(lane->lane);
     list_remove(&lane->lane->dirty);
     topic_admin_release(store, &lane->client);
 }
