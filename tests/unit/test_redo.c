@@ -465,3 +465,111 @@ Test(redo, what_means_no_topic_is_left_alone)
     redo_leaves_topics_alone(&outside);
     redo_leaves_topics_alone(&empty);
 }
+
+/* The steps of a stream: where it stands behind the topic's tail is in the ledger alone, until its end
+ * moves the tail. */
+struct stream_step {
+    const char *name;
+    struct intent intent;
+};
+
+static void stream_step_take(void *memory, void *context)
+{
+    struct world *at = memory;
+    const struct stream_step *step = context;
+    struct lane_record_shm *record = &at->records[0];
+    const struct intent *intent = &step->intent;
+    const struct lane_map lane = lane_of(at, 0);
+    intent_write(record, intent);
+    if (intent->count > 0) {
+        topic_publish(topic_of(at, 0), intent->position, intent->first_seq + intent->count);
+    }
+    intent_publish_stream(record, intent);
+    intent_finish(record, intent->head, intent->cq_tail);
+    lane_engine_publish(&lane, intent->head, intent->cq_tail);
+}
+
+static void stream_is(const struct world *actual, const struct world *expected, const char *what)
+{
+    const struct lane_record_shm *record = &actual->records[0];
+    const struct lane_record_shm *wanted = &expected->records[0];
+    const uint64_t topic = atom_load_relaxed(&wanted->stream_topic);
+    cr_assert_eq(atom_load_relaxed(&record->stream_topic), topic, "%s: stream", what);
+    cr_assert(topic == 0 || atom_load_relaxed(&record->stream_position) ==
+                                atom_load_relaxed(&wanted->stream_position),
+              "%s: position of the stream", what);
+    cr_assert(topic == 0 ||
+                  atom_load_relaxed(&record->stream_seq) == atom_load_relaxed(&wanted->stream_seq),
+              "%s: seq of the stream", what);
+}
+
+/* A stream without an intent under way may be in the middle of nothing: its words are whole. */
+static void stream_step_check(const struct stream_step *step)
+{
+    struct images images;
+    images_record(&images, world, sizeof *world, stream_step_take, (void *)(uintptr_t)step);
+    struct world *before = images.image[0];
+    struct world *after = images.image[images.count - 1];
+    bool was_valid = false;
+    for (size_t i = 0; i < images.count; i++) {
+        struct world *died = images.image[i];
+        struct world *at = shared_memory(sizeof *at);
+        struct intent intent;
+        was_valid = was_valid || intent_read(&died->records[0], &intent) == INTENT_VALID;
+        nothing_is_told_too_early(died, 0);
+        *at = *died;
+        restart(at, NULL);
+        stream_is(at, was_valid ? after : before, step->name);
+        tail_is(at, was_valid ? after : before, 0, step->name);
+        tail_is(at, before, 1, step->name);
+        restart_dies(died, at);
+    }
+    cr_assert(was_valid);
+    images_free(&images);
+}
+
+Test(redo, a_death_at_any_instruction_of_a_stream)
+{
+    const uint64_t end = position_before + 640;
+    const struct stream_step steps[] = {
+        {"open",
+         {.kind = INTENT_STREAM,
+          .head = head_before + 64,
+          .cq_tail = cq_before,
+          .position = position_before,
+          .first_seq = seq_before,
+          .salt = 7}},
+        {"data",
+         {.kind = INTENT_STREAM,
+          .head = head_before + 512,
+          .cq_tail = cq_before,
+          .position = position_before + 320,
+          .first_seq = seq_before + 4,
+          .salt = 7}},
+        {"commit",
+         {.kind = INTENT_STREAM_END,
+          .head = head_before + 544,
+          .cq_tail = cq_before + 1,
+          .position = end,
+          .first_seq = seq_before,
+          .count = 9}},
+        {"open again",
+         {.kind = INTENT_STREAM,
+          .head = head_before + 608,
+          .cq_tail = cq_before + 1,
+          .position = end,
+          .first_seq = seq_before + 9,
+          .salt = 8}},
+        {"abort",
+         {.kind = INTENT_STREAM_END,
+          .head = head_before + 640,
+          .cq_tail = cq_before + 2,
+          .error = -ECANCELED}},
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        stream_step_check(&steps[i]);
+    }
+    cr_assert_eq(atom_load_relaxed(&topic_of(world, 0)->tail_position), end);
+    cr_assert_eq(atom_load_relaxed(&topic_of(world, 0)->next_seq), seq_before + 9);
+    cr_assert_eq(atom_load_relaxed(&world->records[0].stream_topic), 0);
+}

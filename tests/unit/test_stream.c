@@ -743,3 +743,184 @@ Test(stream, torn_at_any_moment, .timeout = 0)
         }
     } while (now_ms() < deadline);
 }
+
+/* A random mix on several lanes and topics against what their answers say. */
+
+enum { MIX_LANES = 4, MIX_TOPICS = 2, MIX_ASKS = 4000, MIX_SEQS = 40000 };
+
+struct mix_ask {
+    struct stage_lane *lane;
+    int topic;
+    uint64_t user_data;
+    uint64_t stamp;
+    uint32_t count;
+    uint32_t sizes[40];
+    bool aborted;
+};
+
+struct mix_lane {
+    struct stage_lane *lane;
+    struct load load;
+    struct sender sender;
+    struct mix_ask *stream; /* on its way, or NULL */
+};
+
+static struct mix_lane mix_lanes[MIX_LANES];
+static struct stage_topic mix_topics[MIX_TOPICS];
+static struct mix_ask mix_asks[MIX_ASKS];
+static struct known mix_known[MIX_TOPICS][MIX_SEQS];
+static unsigned mix_count;
+
+static struct mix_ask *mix_ask(struct mix_lane *from, int index)
+{
+    cr_assert_lt(mix_count, (unsigned)MIX_ASKS);
+    struct mix_ask *ask = &mix_asks[mix_count++];
+    *ask =
+        (struct mix_ask){.lane = from->lane, .topic = index, .stamp = below(1 << 30), .count = 1};
+    return ask;
+}
+
+static void mix_append(struct mix_lane *from, int index)
+{
+    const uint32_t size = (uint32_t)below(below(10) == 0 ? 20000 : 600);
+    if (!stage_lane_has_room(from->lane, size)) {
+        return;
+    }
+    struct mix_ask *ask = mix_ask(from, index);
+    ask->sizes[0] = size;
+    ask->user_data = stage_append(from->lane, mix_topics[index], size, ask->stamp, 0);
+}
+
+static void mix_open(struct mix_lane *from, int index)
+{
+    if (!stage_lane_has_room(from->lane, 64)) {
+        return;
+    }
+    struct mix_ask *ask = mix_ask(from, index);
+    ask->count = 1 + (uint32_t)below(40);
+    load_make(&from->load, NULL, ask->count, below(3) == 0 ? 60000 : 900, ask->stamp);
+    memcpy(ask->sizes, from->load.sizes, ask->count * sizeof ask->sizes[0]);
+    const struct stage_request request = {.kind = SUBMIT_STREAM_OPEN,
+                                          .topic = mix_topics[index],
+                                          .body = &from->load.open,
+                                          .bytes = sizeof from->load.open};
+    from->sender =
+        (struct sender){.lane = from->lane, .topic = mix_topics[index], .load = &from->load};
+    ask->user_data = stage_submit(from->lane, &request);
+    from->stream = ask;
+}
+
+static void mix_end(struct mix_lane *from)
+{
+    if (!stage_lane_has_room(from->lane, 0)) {
+        return;
+    }
+    const bool complete = from->sender.sent == from->load.open.body_bytes;
+    from->stream->aborted = !complete;
+    (void)send_kind(&from->sender, complete ? SUBMIT_STREAM_COMMIT : SUBMIT_STREAM_ABORT);
+    from->stream = NULL;
+}
+
+static void mix_step(void)
+{
+    struct mix_lane *from = &mix_lanes[below(MIX_LANES)];
+    const uint64_t kind = below(100);
+    if (kind < 30) {
+        (void)stage_pass(&stage);
+    } else if (from->stream == NULL) {
+        if (kind < 75) {
+            mix_append(from, (int)below(MIX_TOPICS));
+        } else {
+            mix_open(from, (int)below(MIX_TOPICS));
+        }
+    } else if (kind >= 98 || !send_data(&from->sender, 1 + below(30000))) {
+        mix_end(from);
+    }
+}
+
+static void mix_answer(const struct mix_ask *ask, uint64_t *entries)
+{
+    const struct stage_answer *answer = stage_answer(ask->lane, ask->user_data);
+    cr_assert(answer->given, "seed %zu: an answer is missing", (size_t)seed);
+    cr_assert_eq(answer->error, ask->aborted ? -ECANCELED : 0, "seed %zu: %d", (size_t)seed,
+                 answer->error);
+    for (uint32_t i = 0; !ask->aborted && i < ask->count; i++) {
+        cr_assert_lt(answer->seq + i, (uint64_t)MIX_SEQS);
+        struct known *entry = &mix_known[ask->topic][answer->seq + i];
+        cr_assert_eq(entry->stamp, 0, "seed %zu: seq %zu was given twice", (size_t)seed,
+                     (size_t)answer->seq + i);
+        *entry = (struct known){.size = ask->sizes[i], .stamp = ask->stamp + i};
+        entries[ask->topic]++;
+    }
+}
+
+/* Each lane's asks got rising seqs in each topic. */
+static void mix_order(void)
+{
+    for (int i = 0; i < MIX_LANES; i++) {
+        uint64_t next[MIX_TOPICS] = {0};
+        for (unsigned a = 0; a < mix_count; a++) {
+            const struct mix_ask *ask = &mix_asks[a];
+            if (ask->lane == mix_lanes[i].lane && !ask->aborted) {
+                const uint64_t seq = stage_answer(ask->lane, ask->user_data)->seq;
+                cr_assert_geq(seq, next[ask->topic], "seed %zu: order of a lane", (size_t)seed);
+                next[ask->topic] = seq + ask->count;
+            }
+        }
+    }
+}
+
+static void mix_run(void)
+{
+    stage_renew();
+    memset(mix_known, 0, sizeof mix_known);
+    mix_count = 0;
+    for (int i = 0; i < MIX_LANES; i++) {
+        mix_lanes[i].lane = stage_lane_open_sized(&stage, SMALL_LANE << below(3));
+        mix_lanes[i].stream = NULL;
+    }
+    for (int i = 0; i < MIX_TOPICS; i++) {
+        mix_topics[i] = stage_topic_open(lane, i == 0 ? "t" : "u");
+    }
+    for (unsigned steps = 200 + (unsigned)below(1500); steps > 0; steps--) {
+        mix_step();
+    }
+    for (bool left = true; left;) { /* one may wait for another */
+        left = false;
+        for (int i = 0; i < MIX_LANES; i++) {
+            if (mix_lanes[i].stream != NULL) {
+                mix_end(&mix_lanes[i]);
+                left = true;
+            }
+        }
+        passes(1);
+    }
+    stage_settle(&stage);
+    uint64_t entries[MIX_TOPICS] = {0};
+    for (unsigned i = 0; i < mix_count; i++) {
+        mix_answer(&mix_asks[i], entries);
+    }
+    mix_order();
+    for (int i = 0; i < MIX_TOPICS; i++) {
+        topic = mix_topics[i];
+        known_count = entries[i];
+        memcpy(known, mix_known[i], sizeof known);
+        if (entries[i] > 0) {
+            verify();
+        }
+    }
+    cr_assert_eq(stage_holds(&stage), 0);
+    cr_assert(list_empty(&stage.store.streams));
+}
+
+Test(stream, random_mix, .timeout = 0)
+{
+    const uint64_t deadline = now_ms() + seconds() * 1000;
+    do {
+        mix_run();
+    } while (now_ms() < deadline);
+    for (int i = 0; i < MIX_LANES; i++) {
+        free(mix_lanes[i].load.body);
+        mix_lanes[i].load.body = NULL;
+    }
+}
