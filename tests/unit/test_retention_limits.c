@@ -28,9 +28,13 @@ static void attach(void)
     topic = stage_topic_open(lane, "t");
 }
 
+/* Of the stages to come: bytes after which the system topic is written down anew; 0: the usual. */
+static uint64_t snapshot_log_bytes;
+
 static void open_stage(enum fsync_schedule fsync, const char *retention)
 {
     stage_init(&stage, 7);
+    stage.snapshot_log_bytes = snapshot_log_bytes;
     stage.config.fsync = fsync;
     stage.config.fsync_interval_ns = 3600 * SECOND;
     cr_assert_eq(retention_policy_parse(retention, &stage.config.retention), 0);
@@ -233,7 +237,7 @@ Test(retention_limits, clock_jumps_delete_nothing)
 }
 
 /* Time before a crash counts as far as it was recorded; time while no broker ran does not. */
-Test(retention_limits, age_survives_restarts)
+static void age_through_restarts(void)
 {
     open_stage(FSYNC_EACH, "age=2000s");
     append(20, 3000);
@@ -256,6 +260,17 @@ Test(retention_limits, age_survives_restarts)
     cr_assert_eq(state()->first_seq + 1 >= 20, true);
     pass_time(1400 * SECOND, 1400); /* a crash loses at most the ten minutes of one record */
     cr_assert_eq(state()->chunk_count, 1);
+}
+
+Test(retention_limits, age_survives_restarts)
+{
+    age_through_restarts();
+}
+
+Test(retention_limits, age_survives_snapshots)
+{
+    snapshot_log_bytes = 300;
+    age_through_restarts();
 }
 
 Test(retention_limits, a_group_that_is_left_behind_goes_on_at_the_first_entry)
@@ -340,7 +355,7 @@ Test(retention_limits, held_chunks_stay_until_they_are_let_go)
     cr_assert_eq(stage_holds(&stage), 0);
 }
 
-Test(retention_limits, a_topic_may_have_its_own_and_change_it)
+static void own_policies(void)
 {
     open_stage(FSYNC_EACH, "bytes=128KiB");
     set(topic, "none", -ENOENT, TOPIC_SET_NOW);
@@ -370,6 +385,18 @@ Test(retention_limits, a_topic_may_have_its_own_and_change_it)
     cr_assert_eq(state()->retention_own, false);
     append(60, 4000);
     cr_assert_leq(bytes_kept(), (128 << 10));
+}
+
+Test(retention_limits, a_topic_may_have_its_own_and_change_it)
+{
+    own_policies();
+}
+
+Test(retention_limits, a_topic_s_own_is_in_snapshots)
+{
+    snapshot_log_bytes = 300;
+    own_policies();
+    cr_assert_neq(stage.store.superblock.snapshot.generation, 0, "there was no snapshot");
 }
 
 /* The store's policy changes for those that have none of their own, those of age included. */
