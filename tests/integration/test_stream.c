@@ -25,6 +25,11 @@ enum { LANE_SMALL = 64 * 1024 };
 
 static void begin(void)
 {
+    session_begin_with("--arena 8MiB --chunk 64KiB --segment 4MiB --fsync 20ms");
+}
+
+static void begin_impatient(void)
+{
     session_begin_with("--arena 8MiB --chunk 64KiB --segment 4MiB --fsync 20ms "
                        "--stream-timeout 300ms");
 }
@@ -273,7 +278,7 @@ Test(stream, client_killed_at_any_moment)
 }
 
 /* Stops the client until the broker has given its stream up; it goes on as if told to. */
-Test(stream, stopped_client_is_rolled_back)
+Test(stream, stopped_client_is_rolled_back, .init = begin_impatient)
 {
     struct endless *endless = shared_memory(sizeof *endless);
     struct clients *clients = endless_start(endless, 1);
@@ -398,7 +403,8 @@ Test(stream, calls_that_end_early)
     struct endless *endless = shared_memory(sizeof *endless);
     struct clients *clients = endless_start(endless, 1);
     struct tusk *own = attach_lane(LANE_SMALL, 1);
-    struct tusk_topic *topic = topic_of(own, "t");
+    struct tusk_topic *topic = NULL;
+    wait_until(tusk_topic_open(own, "t", NULL, &topic) == 0, 10000);
     unsigned char *data = payload_new(4 * MIB, 1, 0);
     uint64_t ended = 0;
     uint64_t done = 0;
