@@ -7,8 +7,7 @@
  *
  * TEST_STREAM_SECONDS says how long the random runs go on (3 each).
  *
- * Seen to fail with: a rollback that records no verdict, or does not wait for its sync, or takes no
- * new salt; chunks of an open stream called clean before they are written; a stream's sync numbers
+ * Seen to fail with: a rollback that records no verdict, or takes no new salt (in some seconds); chunks of an open stream called clean before they are written; a stream's sync numbers
  * believed by recovery; the tail's chunk called written as far as the stream had it; lanes that are
  * not told of a stream's end; no bound on what DATA brings.
  */
@@ -923,4 +922,53 @@ Test(stream, random_mix, .timeout = 0)
         free(mix_lanes[i].load.body);
         mix_lanes[i].load.body = NULL;
     }
+}
+
+/* A stream is given up and another of the same sizes takes its place: what the first left in the
+ * tail's chunk lies where the second's frames belong, with their seqs. */
+static void same_sizes_again(void)
+{
+    enum { SIZE = 32, COUNT = 200 }; /* frames that no sector's end cuts */
+    uint32_t sizes[COUNT];
+    const uint32_t count = 64 + (uint32_t)below(below(4) == 0 ? COUNT - 64 : 8);
+    for (uint32_t i = 0; i < count; i++) {
+        sizes[i] = SIZE;
+    }
+    load_make(&load, sizes, count, 0, 1);
+    struct sender first = send_open(lane, 0, 0);
+    send_upto(&first, UINT64_MAX, UNIT_BYTES_MAX);
+    passes((unsigned)below(4));
+    (void)send_kind(&first, SUBMIT_STREAM_ABORT);
+    if (below(2) == 0) {
+        stage_settle(&stage);
+    }
+    const uint64_t stamp = 2 + below(1 << 30);
+    load_make(&load, sizes, count, 0, stamp);
+    struct sender second = send_open(lane, 0, 0);
+    send_upto(&second, UINT64_MAX, UNIT_BYTES_MAX);
+    (void)send_kind(&second, SUBMIT_STREAM_COMMIT);
+    passes((unsigned)below(8));
+    const bool durable = state()->durable_seq > known_count;
+    stage_power_off(&stage, durable ? LOSE_UNSYNCED : LOSE_RANDOM);
+    stage_open(&stage);
+    io_memory_shuffle(stage.io);
+    lanes_reopen();
+    if (state()->next_seq > known_count) {
+        know(&load, known_count, stamp);
+    }
+    cr_assert(!durable || state()->next_seq == known_count);
+    verify();
+    append(SIZE);
+}
+
+Test(stream, given_up_and_sent_again, .timeout = 0)
+{
+    const uint64_t deadline = now_ms() + seconds() * 1000;
+    do {
+        stage_renew();
+        stage.config.fsync = FSYNC_EACH;
+        for (int i = 0; i < 8; i++) {
+            same_sizes_again();
+        }
+    } while (now_ms() < deadline);
 }
