@@ -7,9 +7,10 @@
  *
  * TEST_STREAM_SECONDS says how long the random runs go on (3 each).
  *
- * Seen to fail with: a rollback that records no verdict, or takes no new salt (in some seconds); chunks of an open stream called clean before they are written; a stream's sync numbers
- * believed by recovery; the tail's chunk called written as far as the stream had it; lanes that are
- * not told of a stream's end; no bound on what DATA brings.
+ * Seen to fail with: a rollback that records no verdict, or takes no new salt (in some seconds); chunks
+ * of an open stream called clean before they are written; a stream's sync numbers believed by recovery;
+ * the tail's chunk called written as far as the stream had it; lanes that are not told of a stream's
+ * end; no bound on what DATA brings.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
