@@ -47,7 +47,7 @@ struct chunk_pool {
     uint64_t looked_ns; /* when pins were last looked at, CLOCK_MONOTONIC */
     bool pins_overdue;  /* ... and some were overdue */
     uint64_t revocations;
-    bool pins_faulty;   /* a session has client.pins_fault */
+    bool pins_faulty;      /* a session has client.pins_fault */
     uint64_t ahead_hits;   /* chunks read ahead that were used */
     uint64_t ahead_wasted; /* ... that were not */
 };

@@ -118,7 +118,8 @@ static unsigned cursor_consistency(const struct tusk *tusk, uint32_t *persist_ev
         return 0;
     case TUSK_CONSISTENCY_DEFAULT:
     default:
-        every = atom_load_relaxed(&directory->persist_every); /* each word alone is a valid choice */
+        every =
+            atom_load_relaxed(&directory->persist_every); /* each word alone is a valid choice */
         *persist_every = every > 0 ? (uint32_t)every : 1;
         return atom_load_relaxed(&directory->strict) != 0 ? SUBMIT_STRICT : 0; /* the same */
     }
