@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "broker/clock.h"
 #include "broker/control_loop.h"
 #include "broker/engine.h"
 #include "broker/listener.h"
@@ -19,6 +19,7 @@
 #include "broker/namespace_set.h"
 #include "broker/run_dir.h"
 #include "broker/session_set.h"
+#include "broker/thread.h"
 #include "shm/cleanup.h"
 #include "shm/ensure.h"
 #include "shm/quantity.h"
@@ -53,13 +54,6 @@ struct broker {
     uint32_t engines_running; /* have not told that they ended */
 };
 
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 * NS_PER_MS + (uint64_t)now.tv_nsec;
-}
-
 static void eventfd_set(int fd)
 {
     const uint64_t one = 1;
@@ -71,7 +65,7 @@ static void eventfd_set(int fd)
 static void listener_pause(struct broker *broker)
 {
     control_loop_remove(&broker->loop, &broker->listener_source);
-    broker->listener_resume_ns = monotonic_ns() + LISTENER_PAUSE_NS;
+    broker->listener_resume_ns = clock_ns(CLOCK_MONOTONIC) + LISTENER_PAUSE_NS;
 }
 
 static void listener_readable(struct control_source *source)
@@ -80,7 +74,7 @@ static void listener_readable(struct control_source *source)
     int connection;
     const int outcome = listener_accept(&broker->listener, &connection);
     if (outcome == 0) {
-        session_set_accept(&broker->sessions, connection, monotonic_ns());
+        session_set_accept(&broker->sessions, connection, clock_ns(CLOCK_MONOTONIC));
     } else if (outcome == LISTENER_REFUSED) {
         broker->sessions.refused++;
         log_warning(broker->log, "listener.refused", "reason=%s",
@@ -179,7 +173,7 @@ static void mailbox_readable(struct control_source *source)
 /* Does what is due and returns how long the control thread may sleep. */
 static int timers_run(struct broker *broker)
 {
-    const uint64_t now_ns = monotonic_ns();
+    const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
     uint64_t next_ns = session_set_expire(&broker->sessions, now_ns);
     if (broker->listener_resume_ns != 0 && broker->listener_resume_ns <= now_ns) {
         broker->listener_resume_ns = 0;
@@ -218,17 +212,9 @@ static void *control_main(void *argument)
 
 static int control_start(struct broker *broker)
 {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&broker->thread, NULL, control_main, broker);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error == 0) {
-        broker->thread_started = true;
-        pthread_setname_np(broker->thread, "tusk-control");
-    }
-    return -error;
+    const int error = thread_start(&broker->thread, "tusk-control", control_main, broker);
+    broker->thread_started = error == 0;
+    return error;
 }
 
 /* The owner's thread. */

@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "broker/engine_state.h"
 #include "broker/io_backend.h"
 #include "broker/retention.h"
+#include "broker/thread.h"
 #include "broker/topic_admin.h"
 #include "shm/ensure.h"
 
@@ -345,17 +345,6 @@ static void *engine_main(void *context)
     return NULL;
 }
 
-static int thread_start(struct engine *engine)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&engine->thread, NULL, engine_main, engine);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return -error;
-}
-
 static void engine_discard(struct engine *engine)
 {
     mailbox_deinit(&engine->mailbox);
@@ -378,7 +367,7 @@ int engine_start(struct engine **started, const struct engine_setup *setup, stru
     pthread_cond_init(&engine->answered, NULL);
     int error = mailbox_init(&engine->mailbox);
     if (error == 0) {
-        error = thread_start(engine);
+        error = thread_start(&engine->thread, "tusk-engine", engine_main, engine);
     }
     if (error != 0) {
         engine_discard(engine);

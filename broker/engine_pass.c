@@ -1,7 +1,7 @@
 /* Engine: one pass, and what an engine does between passes that found nothing; see engine_state.h. */
 #include <sched.h>
-#include <time.h>
 
+#include "broker/clock.h"
 #include "broker/counters.h"
 #include "broker/engine_state.h"
 #include "broker/fetch.h"
@@ -26,13 +26,6 @@ enum { IDLE_PAUSES = 50 };
 /* Counters that clients see are at most so old while there is work. */
 #define COUNT_INTERVAL_NS UINT64_C(10000000)
 #define TICK_NS UINT64_C(1000000000)
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static void clocks_read(struct engine *engine)
 {

@@ -4,17 +4,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "broker/clock.h"
 #include "broker/io_backend.h"
 #include "shm/wake.h"
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 /* Everything that opening has begun is over: nothing refers to the I/O object any more. */
 static int store_settle(struct store *store, struct io *io, struct fault *fault)

@@ -2,11 +2,11 @@
 #include "broker/io_helpers.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "broker/thread.h"
 #include "shm/ensure.h"
 
 static void list_clear(struct op_list *list)
@@ -82,20 +82,6 @@ static void *helper_main(void *context)
     return NULL;
 }
 
-/* Without signals: those of the process are for its other threads. */
-static int thread_start(struct helpers *helpers)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error =
-        pthread_create(&helpers->threads[helpers->threads_count], NULL, helper_main, helpers);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    helpers->threads_count += error == 0;
-    return -error;
-}
-
 int helpers_open(struct helpers *helpers, struct io *io, helpers_perform_fn perform)
 {
     *helpers = (struct helpers){.io = io, .perform = perform};
@@ -107,7 +93,9 @@ int helpers_open(struct helpers *helpers, struct io *io, helpers_perform_fn perf
     helpers->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     int result = helpers->bell < 0 ? -errno : 0;
     while (result == 0 && helpers->threads_count < HELPERS) {
-        result = thread_start(helpers);
+        result = thread_start(&helpers->threads[helpers->threads_count], "tusk-io", helper_main,
+                              helpers);
+        helpers->threads_count += result == 0;
     }
     return result;
 }

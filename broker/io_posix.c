@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "broker/clock.h"
 #include "shm/cleanup.h"
 #include "shm/layout.h"
 
@@ -223,24 +224,17 @@ int posix_file_size(struct io *io, struct io_file *file, uint64_t *bytes)
     return 0;
 }
 
-static int64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* flock() knows no deadline, so it is tried until then: the last writes of a killed holder take
  * their time. */
 int posix_file_lock(struct io *io, struct io_file *file, int64_t timeout_ns)
 {
     (void)io;
-    const int64_t deadline_ns = monotonic_ns() + timeout_ns;
+    const int64_t deadline_ns = (int64_t)clock_ns(CLOCK_MONOTONIC) + timeout_ns;
     while (flock(posix_fd(file), LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK && errno != EINTR) {
             return -errno;
         }
-        if (monotonic_ns() >= deadline_ns) {
+        if ((int64_t)clock_ns(CLOCK_MONOTONIC) >= deadline_ns) {
             return -EBUSY;
         }
         nanosleep(&(struct timespec){.tv_nsec = LOCK_RETRY_NS}, NULL);

@@ -5,8 +5,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "broker/clock.h"
 #include "broker/fault.h"
 
 /* Watches that the kernel had no room for are tried again so often. */
@@ -15,13 +15,6 @@
 static struct threads_io *threads_of(struct io *io)
 {
     return (struct threads_io *)io;
-}
-
-static int64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 void threads_close(struct io *io)
@@ -73,7 +66,7 @@ unsigned threads_poll(struct io *io)
     struct threads_io *threads = threads_of(io);
     helpers_kick(&threads->helpers);
     unsigned handled = helpers_take(&threads->helpers);
-    const int64_t now_ns = monotonic_ns();
+    const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
     if (now_ns - threads->looked_ns >= WATCHES_LOOK_NS || watches_waiting(&threads->watches)) {
         threads->looked_ns = now_ns;
         handled += watches_look(&threads->watches);

@@ -15,13 +15,13 @@
 struct fault;
 
 /* How late a busy engine hears of a watched descriptor, at most. */
-#define WATCHES_LOOK_NS INT64_C(30000)
+#define WATCHES_LOOK_NS UINT64_C(30000)
 
 struct threads_io {
     struct io io;
     struct helpers helpers;
     struct watches watches;
-    int64_t looked_ns; /* when the watches were looked at last */
+    uint64_t looked_ns; /* when the watches were looked at last */
 };
 
 /* 0 or a negative errno, with words in fault. */

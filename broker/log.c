@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "broker/clock.h"
 #include "shm/ensure.h"
 
 /* What is left of a line after a formatter has used some of it; a full line takes no more. */
@@ -18,13 +19,6 @@ struct line {
     char text[LOG_LINE_BYTES];
     size_t bytes;
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
 
 /* The journal tells its services which stream it reads, as "device:inode". */
 static bool fd_is_journal(int fd)

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "broker/options_table.h"
 #include "broker/options_value.h"
 #include "broker/store_dir.h"
+#include "broker/thread.h"
 #include "shm/cleanup.h"
 #include "shm/crash_point.h"
 #include "shm/ensure.h"
@@ -375,20 +375,13 @@ static void *job_main(void *argument)
 
 int namespace_job_begin(struct namespace *space, enum namespace_job job)
 {
-    sigset_t all;
-    sigset_t before;
     ensure(space->job == NAMESPACE_JOB_NONE);
     space->job = job;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&space->thread, NULL, job_main, space);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    const int error = thread_start(&space->thread, "tusk-opener", job_main, space);
     if (error != 0) {
         space->job = NAMESPACE_JOB_NONE;
-        return -error;
     }
-    pthread_setname_np(space->thread, "tusk-opener");
-    return 0;
+    return error;
 }
 
 void namespace_job_end(struct namespace *space)

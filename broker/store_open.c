@@ -3,9 +3,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "broker/checksum.h"
+#include "broker/clock.h"
 #include "broker/fetch.h"
 #include "broker/group.h"
 #include "broker/recovery.h"
@@ -297,16 +297,9 @@ static int recovered_build(struct store *store, const struct recovery *recovery,
     return verdicts_write(store, recovery, fault);
 }
 
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 int store_open(struct store *store, const struct mapping *arena, struct fault *fault)
 {
-    const uint64_t begin = monotonic_ns();
+    const uint64_t begin = clock_ns(CLOCK_MONOTONIC);
     int error = parts_open(store, arena, fault);
     if (error != 0) {
         return error;
@@ -320,7 +313,7 @@ int store_open(struct store *store, const struct mapping *arena, struct fault *f
     if (error != 0) {
         return error;
     }
-    const uint64_t took = monotonic_ns() - begin;
+    const uint64_t took = clock_ns(CLOCK_MONOTONIC) - begin;
     counter_set(&store->counters, COUNTER_RECOVERY_NS, took);
     log_info(store->log, "store.open",
              "data=%s topics=%" PRIu32 " segments=%" PRIu32 " ms=%" PRIu64,

@@ -3,23 +3,18 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
-#define PROGRESS_INTERVAL_NS INT64_C(200000000)
+#include "broker/clock.h"
 
-static int64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
+#define PROGRESS_INTERVAL_NS UINT64_C(200000000)
 
 void progress_begin(struct progress *progress, bool wanted)
 {
     const bool terminal = isatty(STDERR_FILENO);
-    *progress = (struct progress){
-        .on = wanted || terminal, .terminal = terminal, .next_ns = now_ns() + PROGRESS_INTERVAL_NS};
+    *progress = (struct progress){.on = wanted || terminal,
+                                  .terminal = terminal,
+                                  .next_ns = clock_ns(CLOCK_MONOTONIC) + PROGRESS_INTERVAL_NS};
 }
 
 static void say(struct progress *progress, uint64_t done, uint64_t total)
@@ -34,10 +29,10 @@ static void say(struct progress *progress, uint64_t done, uint64_t total)
 void progress_tell(void *context, uint64_t bytes_done, uint64_t bytes_total)
 {
     struct progress *progress = context;
-    const int64_t now = progress->on ? now_ns() : 0;
+    const uint64_t now_ns = progress->on ? clock_ns(CLOCK_MONOTONIC) : 0;
     const bool last = bytes_done == bytes_total && !progress->terminal;
-    if (progress->on && (now >= progress->next_ns || last)) {
-        progress->next_ns = now + PROGRESS_INTERVAL_NS;
+    if (progress->on && (now_ns >= progress->next_ns || last)) {
+        progress->next_ns = now_ns + PROGRESS_INTERVAL_NS;
         say(progress, bytes_done, bytes_total);
     }
 }

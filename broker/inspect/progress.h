@@ -13,7 +13,7 @@ struct progress {
     bool on;
     bool terminal;
     bool said;
-    int64_t next_ns;
+    uint64_t next_ns;
 };
 
 /* wanted: also where stderr is no terminal. */
