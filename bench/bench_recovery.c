@@ -105,7 +105,7 @@ static int measure(struct report *report, const struct settings *settings,
     }
     report_add(report, row, COLUMN_STOP, (double)start_ns);
     const uint64_t bytes = private_broker_memory_bytes(broker);
-    report_add(report, row, COLUMN_MEMORY, (double)(bytes / 1024));
+    report_add(report, row, COLUMN_MEMORY, (double)bytes / 1024);
     if (bytes > empty_bytes) {
         report_add(report, row, COLUMN_EACH, (double)(bytes - empty_bytes) / (double)shape->topics);
     }

@@ -57,7 +57,7 @@ static bool sanitise(const unsigned char *key, size_t bytes, struct namespace_na
         if (used == NAMESPACE_NAME_PLAIN_BYTES_MAX) {
             return false;
         }
-        name->text[used] = is_kept(key[at]) ? (char)key[at] : '_';
+        name->text[used] = (char)(is_kept(key[at]) ? key[at] : '_');
         any = any || name->text[used] != '_';
         used++;
     }

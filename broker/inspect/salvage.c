@@ -64,7 +64,7 @@ static int topics_complete(const struct salvage *salvage)
             result = topic_rename(salvage, topic);
         }
     }
-    qsort(named, count, sizeof *named, name_order);
+    qsort(named, count, sizeof(struct recovered_topic *), name_order);
     for (uint32_t i = count; i > 1 && result == 0; i--) {
         if (strcmp(named[i - 1]->name, named[i - 2]->name) == 0) {
             result = topic_rename(salvage, named[i - 1]);
