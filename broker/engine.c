@@ -118,11 +118,7 @@ static void store_set(struct engine_store *store)
     const struct engine_store_options *wanted = &store->wanted;
     struct config *config = &store->config;
     const bool schedule = config->fsync != wanted->fsync;
-    config->fsync = wanted->fsync;
-    config->fsync_interval_ns = wanted->fsync_interval_ns;
-    config->consistency = wanted->consistency;
-    config->persist_every = wanted->persist_every;
-    config->retention = wanted->retention;
+    engine_store_options_take(config, wanted);
     atom_store_relaxed(&store->directory->sync_each, config->fsync == FSYNC_EACH); /* [T1] orders */
     atom_store_relaxed(&store->directory->strict, config->consistency == READ_STRICTLY_AT_ONCE);
     atom_store_relaxed(&store->directory->persist_every, config->persist_every); /* alone */

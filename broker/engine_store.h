@@ -89,4 +89,26 @@ int engine_store_open(struct engine_store **store, const struct engine_store_set
 /* Of one that no engine has, or has any more. NULL is fine. */
 void engine_store_free(struct engine_store *store);
 
+static inline struct engine_store_options engine_store_options_of(const struct config *config)
+{
+    return (struct engine_store_options){
+        .fsync = config->fsync,
+        .fsync_interval_ns = config->fsync_interval_ns,
+        .consistency = config->consistency,
+        .persist_every = config->persist_every,
+        .retention = config->retention,
+    };
+}
+
+/* The config goes by these from now on. */
+static inline void engine_store_options_take(struct config *config,
+                                             const struct engine_store_options *options)
+{
+    config->fsync = options->fsync;
+    config->fsync_interval_ns = options->fsync_interval_ns;
+    config->consistency = options->consistency;
+    config->persist_every = options->persist_every;
+    config->retention = options->retention;
+}
+
 #endif

@@ -105,21 +105,27 @@ int namespace_configure(const struct namespace *space, const struct namespace_fa
     return 0;
 }
 
-struct namespace_option_text namespace_option_text(const struct config *config, int option)
+struct namespace_option_text namespace_option_text(const struct config *config,
+                                                   enum namespace_option option)
 {
     struct namespace_option_text text;
     struct retention_text retention;
     struct quantity_text interval;
     const char *value = NULL;
-    const char *const name = namespace_option_names[option];
-    if (strcmp(name, "fsync") == 0) {
+    switch (option) {
+    case NAMESPACE_FSYNC:
         value = config->fsync == FSYNC_INTERVAL
                     ? quantity_duration_format(&interval, config->fsync_interval_ns)
                     : config_fsync_name(config->fsync);
-    } else if (strcmp(name, "retention") == 0) {
+        break;
+    case NAMESPACE_CONSISTENCY:
+        value = config->consistency == READ_STRICTLY_AT_ONCE ? "strict" : NULL;
+        break;
+    case NAMESPACE_RETENTION:
         value = retention_policy_format(&retention, &config->retention);
-    } else if (config->consistency == READ_STRICTLY_AT_ONCE) {
-        value = "strict";
+        break;
+    case NAMESPACE_OPTIONS:
+        ensure(!"an option");
     }
     if (value == NULL) {
         snprintf(text.text, sizeof text.text, "%" PRIu64, config->persist_every);
@@ -216,7 +222,7 @@ static int store_prepare(struct namespace *space, struct fault *fault)
     return error;
 }
 
-/* Without its I/O object, which the store's opening has one of its own of. */
+/* The second half of an opening, without the job's I/O object: the store is opened by one of its own. */
 static int job_open(struct namespace *space, struct fault *fault)
 {
     int error = store_prepare(space, fault);
@@ -228,10 +234,10 @@ static int job_open(struct namespace *space, struct fault *fault)
 
 /* Writing. */
 
-static int write_facts(struct namespace *space, struct io *io, struct fault *fault)
+static int job_write(struct namespace *space, struct io *io, struct fault *fault)
 {
     struct io_file *dir;
-    struct config *config = malloc(sizeof *config);
+    cleanup_free struct config *config = malloc(sizeof *config);
     if (config == NULL) {
         return fault_set(fault, -ENOMEM, "no memory for the options of a namespace");
     }
@@ -245,7 +251,6 @@ static int write_facts(struct namespace *space, struct io *io, struct fault *fau
             io_file_close(io, dir);
         }
     }
-    free(config);
     return error;
 }
 
@@ -315,7 +320,7 @@ static int dir_remove(struct namespace *space, struct io *io, struct io_file *da
     return result == -ENOENT ? 0 : result;
 }
 
-static int remove_dir(struct namespace *space, struct io *io, struct fault *fault)
+static int job_remove(struct namespace *space, struct io *io, struct fault *fault)
 {
     struct io_file *data;
     const char *const path = space->set->config->data_dir;
@@ -345,10 +350,10 @@ static int job_run(struct namespace *space, enum namespace_job job)
         error = place_prepare(space, io, fault);
         break;
     case NAMESPACE_JOB_WRITE:
-        error = write_facts(space, io, fault);
+        error = job_write(space, io, fault);
         break;
     case NAMESPACE_JOB_REMOVE:
-        error = remove_dir(space, io, fault);
+        error = job_remove(space, io, fault);
         break;
     case NAMESPACE_JOB_NONE:
         ensure(!"a job");

@@ -101,7 +101,8 @@ int namespace_configure(const struct namespace *space, const struct namespace_fa
 struct namespace_option_text {
     char text[NAMESPACE_OPTION_BYTES];
 };
-struct namespace_option_text namespace_option_text(const struct config *config, int option);
+struct namespace_option_text namespace_option_text(const struct config *config,
+                                                   enum namespace_option option);
 
 /* The end of the name of a directory that is being removed; in no name of a namespace. */
 #define NAMESPACE_REMOVED "~removed"

@@ -24,7 +24,11 @@ enum {
     SUM_BYTES = sizeof "crc = 00000000\n" - 1,
 };
 
-const char *const namespace_option_names[NAMESPACE_OPTIONS] = {"fsync", "consistency", "retention"};
+const char *const namespace_option_names[NAMESPACE_OPTIONS] = {
+    [NAMESPACE_FSYNC] = "fsync",
+    [NAMESPACE_CONSISTENCY] = "consistency",
+    [NAMESPACE_RETENTION] = "retention",
+};
 
 int namespace_option_find(const char *name)
 {

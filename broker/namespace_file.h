@@ -17,15 +17,20 @@
 
 struct fault;
 
-enum {
-    NAMESPACE_OPTIONS = 3,
-    NAMESPACE_OPTION_BYTES = 128, /* a text, its end included */
+/* The options that a namespace may have of its own. */
+enum namespace_option {
+    NAMESPACE_FSYNC,
+    NAMESPACE_CONSISTENCY,
+    NAMESPACE_RETENTION,
+    NAMESPACE_OPTIONS,
 };
 
-/* Names of the options that a namespace may have of its own: those of the broker's options. */
+enum { NAMESPACE_OPTION_BYTES = 128 }; /* a text, its end included */
+
+/* Their names: those of the broker's options. */
 extern const char *const namespace_option_names[NAMESPACE_OPTIONS];
 
-/* The place of the option of that name in these tables, or -1. */
+/* The option of that name, or -1. */
 int namespace_option_find(const char *name);
 
 struct namespace_facts {

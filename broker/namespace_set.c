@@ -237,16 +237,21 @@ static int busy_check(const struct namespace *space, struct fault *fault)
     return 0;
 }
 
+static int option_unknown(const char *option, struct fault *fault)
+{
+    return fault_set(fault, -EINVAL,
+                     "'%.60s' is no option of a namespace; there are fsync, consistency and "
+                     "retention",
+                     option);
+}
+
 /* Puts the value into the facts and checks that they can be. */
 static int value_apply(const struct namespace *space, struct namespace_facts *facts,
                        const char *option, const char *value, struct fault *fault)
 {
     const int at = namespace_option_find(option);
     if (at < 0) {
-        return fault_set(fault, -EINVAL,
-                         "'%.60s' is no option of a namespace; there are fsync, consistency and "
-                         "retention",
-                         option);
+        return option_unknown(option, fault);
     }
     const size_t bytes = strlen(value);
     if (bytes == 0 || bytes >= NAMESPACE_OPTION_BYTES) {
@@ -310,10 +315,7 @@ int namespace_option_value(const struct namespace *space, const char *option,
             return 0;
         }
     }
-    return fault_set(fault, -EINVAL,
-                     "'%.60s' is no option of a namespace; there are fsync, consistency and "
-                     "retention",
-                     option);
+    return option_unknown(option, fault);
 }
 
 /* The file has the new facts; who serves the store goes by them next. */
@@ -329,11 +331,8 @@ static void written(struct namespace *space)
                       "no memory for the options of a namespace: they hold "
                       "from the next start on");
         } else if (space->state == NAMESPACE_SERVING) {
-            space->config.fsync = config->fsync;
-            space->config.fsync_interval_ns = config->fsync_interval_ns;
-            space->config.consistency = config->consistency;
-            space->config.persist_every = config->persist_every;
-            space->config.retention = config->retention;
+            const struct engine_store_options options = engine_store_options_of(config);
+            engine_store_options_take(&space->config, &options);
         }
     }
     free(changed);
@@ -349,14 +348,7 @@ static void write_done(struct namespace *space)
         }
         return;
     }
-    const struct config *config = &space->config;
-    space->store->wanted = (struct engine_store_options){
-        .fsync = config->fsync,
-        .fsync_interval_ns = config->fsync_interval_ns,
-        .consistency = config->consistency,
-        .persist_every = config->persist_every,
-        .retention = config->retention,
-    };
+    space->store->wanted = engine_store_options_of(&space->config);
     space->setting = true;
     mailbox_post(space->engine->mailbox, &space->store->set_mail);
 }
@@ -367,9 +359,9 @@ static void set_done(struct namespace *space)
     space->setting = false;
     log_info(space->set->log, "namespace.changed",
              "namespace=%s fsync=%s consistency=%s retention=%s", NAMESPACE_WORDS(space),
-             namespace_option_text(&space->config, 0).text,
-             namespace_option_text(&space->config, 1).text,
-             namespace_option_text(&space->config, 2).text);
+             namespace_option_text(&space->config, NAMESPACE_FSYNC).text,
+             namespace_option_text(&space->config, NAMESPACE_CONSISTENCY).text,
+             namespace_option_text(&space->config, NAMESPACE_RETENTION).text);
     answer(space, &fine);
 }
 

@@ -86,8 +86,8 @@ static int scan_one(void *context, const char *name)
     return found(scan, name, NULL, &damage);
 }
 
-/* A store of the layout that had no namespaces. */
-static int old_layout_check(const struct scan *scan)
+/* Where the stores of namespaces are expected there may be a store itself. */
+static int data_check(const struct scan *scan)
 {
     struct io_file *file = NULL;
     const char *const data = scan->set->config->data_dir;
@@ -125,7 +125,7 @@ static int data_look(struct namespace_set *set, int (*look)(struct scan *scan), 
 
 static int look_before(struct scan *scan)
 {
-    return old_layout_check(scan);
+    return data_check(scan);
 }
 
 static int look_around(struct scan *scan)
