@@ -20,6 +20,7 @@
 
 struct engine_store;
 struct pin_note;
+struct stream;
 
 /* Why a lane is not looked at although it may hold submissions. */
 enum lane_state {
@@ -29,8 +30,6 @@ enum lane_state {
     LANE_CLOSED = 3,  /* detached or being so */
     LANE_WAITING = 4, /* its next submission waits until store.stream_ended */
 };
-
-struct stream;
 
 struct client {
     /* Control thread, before MAIL_CLIENT_ATTACH. */
@@ -93,7 +92,7 @@ struct lane {
     struct stream *stream;        /* that it has open, or NULL */
     bool stream_skip;             /* what follows of a stream that has failed is passed over */
     struct list fetched;          /* chunks held until their completions are reaped */
-    struct list_node dirty;       /* in engine.publish_list: something to publish or wake */
+    struct list_node dirty;       /* in store.publish: news for its client */
     bool publish_due;
     uint64_t cq_tail_before; /* of the publication in progress */
     uint64_t head_before;
@@ -108,5 +107,11 @@ int lane_new(struct lane **lane, struct client *client, uint64_t lane_id, uint64
 
 /* Control thread, after MAIL_LANE_CLOSED or MAIL_CLIENT_CLOSED: unmaps, closes, frees. */
 void lane_free(struct lane *lane);
+
+/* Engine, after lane_set_stop(): has it taken all that had been published when the stop came? */
+static inline bool lane_is_drained(const struct lane *lane)
+{
+    return lane->head - lane->stop_tail <= lane->map.sq_bytes;
+}
 
 #endif

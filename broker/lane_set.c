@@ -350,7 +350,7 @@ void lane_set_stop(struct lane_set *set)
 
 static bool lane_stopped(const struct lane *lane)
 {
-    return lane->state == LANE_CLOSED || lane->head - lane->stop_tail <= lane->map.sq_bytes;
+    return lane->state == LANE_CLOSED || lane_is_drained(lane);
 }
 
 bool lane_set_stopped(const struct lane_set *set)

@@ -3,8 +3,8 @@
  * at the end of a pass.
  * Runs on:    the engine.
  * Invariants: a lane is in the list of its state: active lanes are polled, parked ones wake by their
- *             socket, blocked ones when store.freed is set, waiting ones when store.stream_ended is; sq_head is published before a lane parks
- *             or blocks.
+ *             socket, blocked ones when store.freed is set, waiting ones when store.stream_ended is;
+ *             sq_head is published before a lane parks or blocks.
  * Ordering:   [W1] lane_set_park(), [W4] lane_set_publish(); partners in the client (shm/wake.h).
  */
 #ifndef TUSK_BROKER_LANE_SET_H
@@ -57,8 +57,8 @@ void lane_set_stream_ended(struct lane_set *set);
 /* Publishes what the pass has done to the clients concerned and wakes those who wait for it. */
 void lane_set_publish(struct lane_set *set);
 
-/* Lets go of the chunks that clients have reaped the completions for, also those of lanes that are
- * parked and so have no turn. */
+/* Lets go of the chunks whose completions clients have reaped, for lanes that are parked and so have
+ * no turn in which they would. */
 void lane_set_release_fetched(struct lane_set *set);
 
 /* Parks active lanes that have been empty for idle_ns. */

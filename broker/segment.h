@@ -45,7 +45,6 @@ struct segment {
     uint32_t units_used;  /* of its slots */
     bool touched;
     struct segment *next_touched;
-    struct io_op sync; /* the flush's, for this file's one fdatasync */
 };
 
 /* How far the making of the next segment is. */

@@ -4,7 +4,7 @@
  * share.
  * Runs on:    the engine that owns it.
  * Invariants: once `fenced` is set nothing is acknowledged any more: appends fail, reads go on.
- * Not here:   submissions and lanes (submit.h), the loop (engine.c).
+ * Not here:   submissions and lanes (submit.h), the pass (engine_pass.c).
  */
 #ifndef TUSK_BROKER_STORE_H
 #define TUSK_BROKER_STORE_H
@@ -70,9 +70,9 @@ struct store {
     bool freed;          /* something that a lane may wait for was freed in this pass */
     uint32_t loading;    /* chunks being read */
     bool stream_ended;   /* a topic's tail, which a lane may wait for, was let go of in this pass */
-    uint64_t *sizes;     /* of a batch's items: scratch */
     struct list fetched; /* of struct fetch.queue: read, to be verified */
     struct read_ahead read_ahead;
+    uint64_t *sizes; /* of a batch's items: scratch */
     uint64_t sizes_room;
 };
 

@@ -241,7 +241,8 @@ static int store_make(struct store_dir *store, struct superblock *superblock, st
     return result == 0 ? 0 : refuse(store, fault, result, store_name, "cannot be made");
 }
 
-static int store_open(struct store_dir *store, struct superblock *superblock, struct fault *fault)
+static int store_file_open(struct store_dir *store, struct superblock *superblock,
+                           struct fault *fault)
 {
     int result = io_file_open(store->io, store->dir, store_name, IO_OPEN_DIRECT, &store->store);
     if (result == -ENOENT) {
@@ -302,7 +303,7 @@ int store_dir_load(struct store_dir *store, uint64_t chunk_bytes, uint64_t segme
     if (result != 0) {
         return fault_set(fault, result, "no random numbers for the store's identity");
     }
-    result = store_open(store, superblock, fault);
+    result = store_file_open(store, superblock, fault);
     if (result == 0) {
         result = check_size(store, superblock->chunk_bytes, chunk_bytes, "chunk", fault);
     }

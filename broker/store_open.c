@@ -11,7 +11,7 @@
 #include "broker/recovery.h"
 #include "broker/retention.h"
 #include "broker/store.h"
-#include "broker/stream.h"
+#include "broker/stream_undo.h"
 #include "broker/system_topic.h"
 #include "shm/ensure.h"
 

@@ -610,11 +610,6 @@ uint64_t stream_next_ns(const struct store *store)
     return next;
 }
 
-static bool lane_is_drained(const struct lane *lane)
-{
-    return lane->head - lane->stop_tail <= lane->map.sq_bytes;
-}
-
 bool stream_stop(struct store *store)
 {
     list_each(node, &store->streams)

@@ -62,7 +62,4 @@ uint64_t stream_next_ns(const struct store *store);
 /* A stop: rolls back the streams whose lanes have been drained. True: there is none left. */
 bool stream_stop(struct store *store);
 
-/* Frees what is left when the store is closed, also one whose open failed. */
-void stream_free_all(struct store *store);
-
 #endif

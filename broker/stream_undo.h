@@ -74,4 +74,7 @@ void stream_undo_step(struct stream *stream);
 /* The topic's tail is free: whoever waits for that goes on. Frees the stream. */
 void stream_end(struct stream *stream);
 
+/* Frees what is left when the store is closed, also one whose open failed. */
+void stream_free_all(struct store *store);
+
 #endif
