@@ -46,6 +46,48 @@ static int call_fail(struct appender *appender, int error)
     return error;
 }
 
+/* Sleep until all that was submitted has ended, or one call fails. */
+static int submitted_await(struct appender *appender)
+{
+    while (appender->completed + appender->failed < appender->submitted) {
+        const int result = progress_wait(appender);
+        if (result < 0) {
+            return result;
+        }
+    }
+    return appender->failed_error;
+}
+
+int appender_add_now(struct appender *appender, uint64_t expected_seq, const void *data,
+                     size_t size)
+{
+    struct tusk_topic *const topic = appender->topic;
+    int result = expected_seq == TUSK_ANY_SEQ ? tusk_append(topic, data, size, NULL)
+                                              : tusk_append_at(topic, expected_seq, data, size);
+
+    if (result == -ETIMEDOUT && tusk_flush(appender->tusk, TUSK_COMMITTED, 0) == -ECANCELED) {
+        result = -ECANCELED;
+    }
+    if (result < 0) {
+        return call_fail(appender, result);
+    }
+    appender->submitted++;
+    appender->completed++;
+    appender->bytes += size;
+    return 0;
+}
+
+/* An entry too large for half a lane, behind all others: where one of them fails it is not appended. */
+static int large_append(struct appender *appender, const void *data, size_t size)
+{
+    const int result = submitted_await(appender);
+
+    if (result < 0) {
+        return appender->failed_error != 0 ? result : call_fail(appender, result);
+    }
+    return appender_add_now(appender, TUSK_ANY_SEQ, data, size);
+}
+
 int appender_add(struct appender *appender, const void *data, size_t size)
 {
     if (appender->submitted % REAP_EVERY == 0) {
@@ -62,7 +104,7 @@ int appender_add(struct appender *appender, const void *data, size_t size)
             return 0;
         }
         if (result == -EMSGSIZE) {
-            return result;
+            return large_append(appender, data, size);
         }
         if (result != -EAGAIN) {
             return call_fail(appender, result);
@@ -80,14 +122,9 @@ int appender_finish(struct appender *appender, enum tusk_level level)
     if (appender->call_error != 0) {
         return appender->call_error;
     }
-    while (appender->completed + appender->failed < appender->submitted) {
-        const int result = progress_wait(appender);
-        if (result < 0) {
-            return result;
-        }
-    }
-    if (appender->failed_error != 0) {
-        return appender->failed_error;
+    const int result = submitted_await(appender);
+    if (result < 0) {
+        return result;
     }
     return tusk_flush(appender->tusk, level, appender->timeout_ms);
 }

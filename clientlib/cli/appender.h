@@ -1,5 +1,5 @@
 /*
- * Appender: many entries to one topic without waiting for each.
+ * Appender: many entries to one topic without waiting for each that fits half a lane.
  * Runs on:    the tool's one thread.
  * Invariants: completed + failed <= submitted, equal after appender_finish(); memory does not grow.
  * Not here:   where the entries come from (source.h), what is said about failures.
@@ -24,9 +24,16 @@ struct appender {
     int failed_error;       /* why; 0 if none has */
 };
 
-/* Submit one entry, waiting for room where there is none. 0; or the error of the call or of the
- * first earlier entry that failed, after which nothing more is to be added. */
+/* Submit one entry, waiting for room where there is none, and a large one until it is committed. 0; or
+ * the error of the call or of the first earlier entry that failed, after which nothing more is to be
+ * added. */
 int appender_add(struct appender *appender, const void *data, size_t size);
+
+/* Append one entry behind all others and wait for it; expected_seq as in tusk_append_at(), or
+ * TUSK_ANY_SEQ. 0 or the error of the call; -ECANCELED: the broker gave a large one up, because this
+ * process sent nothing for too long. */
+int appender_add_now(struct appender *appender, uint64_t expected_seq, const void *data,
+                     size_t size);
 
 /* Wait for everything that was submitted to end, and for the level. 0 or the first error. */
 int appender_finish(struct appender *appender, enum tusk_level level);

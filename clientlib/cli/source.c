@@ -5,9 +5,14 @@
 #include "clientlib/cli/source.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#define BUFFER_BYTES                                                                               \
+    ((size_t)1 << 20) /* to begin with, and what is read beyond the largest entry */
 
 int source_init(struct source *source, int fd, enum source_cut cut, size_t record_bytes,
                 size_t entry_bytes_max)
@@ -16,7 +21,7 @@ int source_init(struct source *source, int fd, enum source_cut cut, size_t recor
                               .cut = cut,
                               .record_bytes = record_bytes,
                               .entry_bytes_max = entry_bytes_max,
-                              .capacity = 2 * entry_bytes_max};
+                              .capacity = BUFFER_BYTES};
     source->buffer = malloc(source->capacity);
     return source->buffer ? 0 : -ENOMEM;
 }
@@ -27,6 +32,21 @@ void source_deinit(struct source *source)
     source->buffer = NULL;
 }
 
+/* A piece that is not complete fills the buffer: twice as much. */
+static int source_grow(struct source *source)
+{
+    const size_t most = source->entry_bytes_max + BUFFER_BYTES;
+    const size_t capacity = 2 * source->capacity < most ? 2 * source->capacity : most;
+    char *buffer = realloc(source->buffer, capacity);
+
+    if (!buffer) {
+        return -ENOMEM;
+    }
+    source->buffer = buffer;
+    source->capacity = capacity;
+    return 0;
+}
+
 static int source_fill(struct source *source)
 {
     if (source->begin > 0) {
@@ -34,6 +54,12 @@ static int source_fill(struct source *source)
         source->end -= source->begin;
         source->scanned -= source->begin;
         source->begin = 0;
+    }
+    if (source->end == source->capacity) {
+        const int result = source_grow(source);
+        if (result < 0) {
+            return result;
+        }
     }
     for (;;) {
         const ssize_t got =
@@ -96,8 +122,20 @@ static int source_last(struct source *source, const char **data, size_t *size)
     return source->cut == SOURCE_RECORDS ? SOURCE_PARTIAL : SOURCE_GIVEN;
 }
 
+/* Saves reading a file that is known to be too large to be one entry. */
+static bool file_too_long(const struct source *source)
+{
+    struct stat file;
+
+    return source->cut == SOURCE_WHOLE && source->end == 0 && fstat(source->fd, &file) == 0 &&
+           S_ISREG(file.st_mode) && (uint64_t)file.st_size > source->entry_bytes_max;
+}
+
 int source_next(struct source *source, const char **data, size_t *size)
 {
+    if (file_too_long(source)) {
+        return SOURCE_TOO_LONG;
+    }
     for (;;) {
         size_t piece = 0;
         size_t skip = 0;

@@ -1,8 +1,8 @@
 /*
  * Source: a file or stdin, cut into what becomes entries.
  * Runs on:    the tool's one thread.
- * Invariants: memory is two entries of the largest size, whatever the input; what was given stays
- *             valid until the next call.
+ * Invariants: memory grows with the largest piece, never with the input; what was given stays valid
+ *             until the next call.
  * Not here:   appending (appender.h).
  */
 #ifndef TUSK_CLI_SOURCE_H
@@ -43,7 +43,7 @@ int source_init(struct source *source, int fd, enum source_cut cut, size_t recor
                 size_t entry_bytes_max);
 void source_deinit(struct source *source);
 
-/* The next piece: an enum source_outcome, or -errno of read(). Waits for input. */
+/* The next piece: an enum source_outcome, -errno of read(), or -ENOMEM. Waits for input. */
 int source_next(struct source *source, const char **data, size_t *size);
 
 #endif

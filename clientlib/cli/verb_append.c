@@ -1,8 +1,8 @@
 /*
  * tusk append: lines, records or whole files become entries of a topic.
  * Runs on:    the tool's one thread.
- * Invariants: memory does not depend on the input; what could not be appended is named by file and
- *             line, and the count that is printed is of entries known to be appended.
+ * Invariants: memory grows with the largest entry, never with the input; what could not be appended is
+ *             named by file and line, and the count that is printed is of entries known to be appended.
  */
 #include "clientlib/cli/appender.h"
 #include "clientlib/cli/connection.h"
@@ -22,9 +22,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A lane larger than the default: half of it bounds an entry. */
+/* A lane larger than the default: half of it bounds what is not waited for. */
 #define LANE_BYTES ((size_t)1 << 20)
-#define ENTRY_BYTES_MAX (LANE_BYTES / 2)
+#define ENTRY_BYTES_MAX ((size_t)1 << 30) /* tusk.h, Limits */
 
 struct append_options {
     struct connection_options connection;
@@ -74,8 +74,20 @@ static int entry_fail(const struct append_job *job, uint64_t number, int error)
 
     place_describe(job, number, place, sizeof place);
     if (error == -EMSGSIZE) {
-        return fail(EX_DATAERR, "%s: longer than an entry may be (about %zu KiB)", place,
-                    ENTRY_BYTES_MAX >> 10);
+        return fail(EX_DATAERR, "%s: longer than an entry may be (%zu GiB)", place,
+                    ENTRY_BYTES_MAX >> 30);
+    }
+    if (error == -EAGAIN) {
+        return fail(EX_TEMPFAIL,
+                    "%s: not appended to topic '%s': the broker took nothing for %" PRIu64 " ms",
+                    place, job->topic_name, job->options->connection.timeout_ms);
+    }
+    if (error == -ECANCELED) {
+        return fail(
+            EX_TEMPFAIL,
+            "%s: not appended to topic '%s': the broker gave it up, because nothing of it came "
+            "for longer than its --stream-timeout",
+            place, job->topic_name);
     }
     if (error == -ETIMEDOUT) {
         return fail(EX_TEMPFAIL,
@@ -91,7 +103,7 @@ static int entry_append_at(struct append_job *job, const void *data, size_t size
 {
     struct appender *appender = &job->appender;
     const uint64_t seq = job->at_seq;
-    const int result = tusk_append_at(appender->topic, seq, data, size);
+    const int result = appender_add_now(appender, seq, data, size);
 
     if (result == -EILSEQ) {
         struct tusk_topic_stat stat = TUSK_TOPIC_STAT_INIT;
@@ -107,9 +119,6 @@ static int entry_append_at(struct append_job *job, const void *data, size_t size
         return entry_fail(job, appender->submitted, result);
     }
     job->at_seq++;
-    appender->submitted++;
-    appender->completed++;
-    appender->bytes += size;
     return EX_OK;
 }
 
@@ -137,7 +146,8 @@ static int source_append(struct append_job *job, struct source *source, const ch
         size_t size = 0;
         const int outcome = source_next(source, &data, &size);
         if (outcome < 0) {
-            return fail_system(EX_IOERR, -outcome, "reading %s", source_name(name));
+            return fail_system(outcome == -ENOMEM ? EX_OSERR : EX_IOERR, -outcome, "reading %s",
+                               source_name(name));
         }
         if (outcome == SOURCE_END) {
             return EX_OK;
@@ -248,8 +258,9 @@ int verb_append(int argc, char **argv)
         .verb = "append",
         .operands = "TOPIC [FILE...]",
         .summary = "Append each line of the files, or of stdin, as an entry of TOPIC.",
-        .details = "FILE - is stdin. The count and the rate are printed on stderr.\n"
-                   "An entry has at most about 512 KiB.\n",
+        .details =
+            "FILE - is stdin. The count and the rate are printed on stderr.\n"
+            "An entry has at most 1 GiB. Those of more than some 500 KiB are waited for one by one.\n",
         .operands_min = 1,
         .operands_max = -1,
     };

@@ -266,18 +266,75 @@ Test(cli_verbs, wrong_usage_is_said_and_does_nothing)
     expect_failure("append t /no/such/file", EX_NOINPUT, "/no/such/file");
 }
 
+/* A file of one entry more bytes than an entry may have: a hole, so that it takes no space. */
 Test(cli_verbs, an_entry_that_is_too_large_is_named)
 {
-    enum { BYTES = 80 * 1024 * 1024 }; /* more than half of the largest lane */
-    char *line = malloc(BYTES);
-    memset(line, 'l', BYTES);
-    line[BYTES - 1] = '\n';
-    struct program_result result = cli(broker, "append t", line, BYTES);
+    char path[SCRATCH_PATH_BYTES + 16];
+    char words[SCRATCH_PATH_BYTES + 64];
+    (void)snprintf(path, sizeof path, "%s/hole", broker->dir);
+    scratch_write(path, "", 0);
+    check_ok(truncate(path, (off_t)1 << 30 | 1));
+    (void)snprintf(words, sizeof words, "append --whole t %s", path);
+    struct program_result result = cli(broker, words, NULL, 0);
     check_is(result.status, EX_DATAERR);
-    check(result.err_bytes > 10);
+    check_contains(result.err, path);
+    check_contains(result.err, "1 GiB");
     program_free(&result);
-    free(line);
+    expect_failure("append --size 1025M t", EX_USAGE, "--size");
     check_is(info_of(topic_of(tusk, "t")).next_seq, 0);
+}
+
+Test(cli_alone, entries_larger_than_the_arena_go_through_it_and_come_back)
+{
+    enum { BYTES = 9 * 1024 * 1024, RECORD = BYTES / 3 };
+    char path[SCRATCH_PATH_BYTES + 16];
+    char words[SCRATCH_PATH_BYTES + 64];
+    char *data = malloc(BYTES);
+    session_begin_with("--arena 4MiB");
+    payload_fill(data, BYTES, 1, 1);
+    (void)snprintf(path, sizeof path, "%s/file", broker->dir);
+    scratch_write(path, data, BYTES);
+    for (int as_records = 0; as_records <= 1; as_records++) {
+        (void)snprintf(words, sizeof words, "append %s t%d %s",
+                       as_records ? "--size 3M" : "--whole", as_records, path);
+        expect_output(words, "", "");
+        (void)snprintf(words, sizeof words, "read --raw t%d", as_records);
+        struct program_result result = cli(broker, words, NULL, 0);
+        check_is(result.status, 0);
+        check_bytes(result.out, result.out_bytes, data, BYTES);
+        program_free(&result);
+    }
+    check_is(info_of(topic_of(tusk, "t0")).next_seq, 1);
+    check_is(info_of(topic_of(tusk, "t1")).next_seq, BYTES / RECORD);
+    free(data);
+    session_end();
+}
+
+/* A line that no lane holds between lines that are not waited for. */
+Test(cli_verbs, large_lines_keep_their_place_among_small_ones)
+{
+    enum { LARGE = 3 * 1024 * 1024, SMALL = 1000, LINE_BYTES = 24 };
+    char *text = malloc((size_t)LARGE + 2 * SMALL * LINE_BYTES);
+    size_t bytes = 0;
+    for (int i = 0; i < 2 * SMALL; i++) {
+        if (i == SMALL) {
+            memset(text + bytes, 'l', LARGE);
+            bytes += LARGE;
+            text[bytes - 1] = '\n';
+        }
+        bytes += (size_t)snprintf(text + bytes, LINE_BYTES, "line number %d\n", i);
+    }
+    for (int at = 0; at <= 1; at++) { /* with --at each line is waited for */
+        const char *const words = at ? "append --at 2001 t" : "append t";
+        struct program_result result = cli(broker, words, text, bytes);
+        check_say(result.status == 0, "tusk %s: %s", words, result.err);
+        check_contains(result.err, "appended 2001 entries");
+        program_free(&result);
+        result = cli(broker, at ? "read --from 2001 t" : "read t", NULL, 0);
+        check_bytes(result.out, result.out_bytes, text, bytes);
+        program_free(&result);
+    }
+    free(text);
 }
 
 Test(cli_alone, help_and_version_need_no_broker)
