@@ -22,11 +22,11 @@ const char *tusk_strerror(int error)
     case -EMSGSIZE:
         return "entry or batch too large, or too many entries in a batch";
     case -ENOENT:
-        return "no such topic";
+        return "no such topic or namespace";
     case -ENODATA:
         return "the position was trimmed: seek to the first entry that is kept";
     case -EBADMSG:
-        return "the entry is damaged: seek past it";
+        return "damaged: a reader can seek past an entry; a store needs tusk-inspect";
     case -EILSEQ:
         return "the entry would have got another sequence number than expected";
     case -ESTALE:

@@ -1,7 +1,8 @@
 /*
  * Connection: what the verbs that talk to a broker have in common.
  * Runs on:    the tool's one thread.
- * Invariants: a function that fails has printed why and returns an exit status, never 0.
+ * Invariants: a function that fails, but for connection_try(), has printed why and returns an exit
+ *             status, never 0.
  * Not here:   what is done over the connection.
  */
 #ifndef TUSK_CLI_CONNECTION_H
@@ -36,7 +37,10 @@ struct connection_options {
 int connection_open(const struct connection_options *options, size_t lane_bytes,
                     struct tusk **tusk);
 
-/* Say that there is no broker where it was looked for; the exit status. */
+/* The same, without a message: 0, or the library's error, which connection_fail() puts into words. */
+int connection_try(const struct connection_options *options, size_t lane_bytes, struct tusk **tusk);
+
+/* Say why there is no connection; the exit status. */
 int connection_fail(const struct connection_options *options, int error);
 
 /* A handle of the topic. 0, or an exit status. */

@@ -49,7 +49,7 @@ int fail_system(int status, int error, const char *format, ...)
     return status;
 }
 
-static int fail_status(int error)
+int fail_status(int error)
 {
     switch (-error) {
     case ENOTCONN:

@@ -18,6 +18,9 @@ int fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3
 int fail_system(int status, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The exit status for a negative error of libtusk. */
+int fail_status(int error);
+
 /* As fail() for a negative error of libtusk: appends what it means and chooses the status. */
 int fail_tusk(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

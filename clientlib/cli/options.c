@@ -41,21 +41,22 @@ int number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *number)
     return 0;
 }
 
+/* Digits, then nothing, or K, M or G, or KiB, MiB or GiB. */
 static int size_parse(const char *text, uint64_t min, uint64_t max, uint64_t *size)
 {
+    static const char units[] = "KMG";
     char digits[24];
-    const size_t length = strlen(text);
-    unsigned shift = 0;
+    const size_t length = strspn(text, "0123456789");
+    const char *const suffix = text + length;
+    const char *const unit = *suffix ? strchr(units, *suffix) : NULL;
+    const unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
 
-    if (length == 0 || length >= sizeof digits) {
+    if (length >= sizeof digits || (*suffix && !unit) ||
+        (unit && suffix[1] != '\0' && strcmp(suffix + 1, "iB") != 0)) {
         return -EINVAL;
     }
-    memcpy(digits, text, length + 1);
-    const char *suffix = strchr("KMG", digits[length - 1]);
-    if (suffix) {
-        shift = 10 * (unsigned)(strlen("KMG") - strlen(suffix) + 1);
-        digits[length - 1] = '\0';
-    }
+    memcpy(digits, text, length);
+    digits[length] = '\0';
     const int result = number_parse(digits, 0, UINT64_MAX >> shift, size);
     if (result < 0) {
         return result;
@@ -77,7 +78,8 @@ static void spec_print(const struct option_spec *spec)
 static void page_print(const struct option_page *page, const struct option_spec *specs,
                        size_t specs_count)
 {
-    printf("Usage: tusk %s [OPTION...] %s\n%s\n\n", page->verb, page->operands, page->summary);
+    printf("Usage: tusk %s [OPTION...]%s%s\n%s\n\n", page->verb, *page->operands ? " " : "",
+           page->operands, page->summary);
     for (size_t i = 0; i < specs_count; i++) {
         spec_print(&specs[i]);
     }
@@ -107,7 +109,7 @@ static int spec_store(const struct option_spec *spec, const char *value)
     }
     if (result < 0) {
         fail(0, "--%s: '%s' is not a %s from %" PRIu64 " to %" PRIu64, spec->name, value,
-             spec->kind == OPTION_SIZE ? "size (a number, perhaps with K, M or G)" : "number",
+             spec->kind == OPTION_SIZE ? "size (a number, perhaps with KiB, MiB or GiB)" : "number",
              spec->min, spec->max);
     }
     return result;

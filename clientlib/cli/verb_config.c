@@ -218,17 +218,19 @@ int verb_config(int argc, char **argv)
         .verb = "config",
         .operands = "[TOPIC] [KEY=VALUE...]",
         .summary = "Show the options of TOPIC, or change them; without TOPIC, those of the "
-                   "namespace. A\nchange is durable when it ends.",
-        .details = "  retention=POLICY  what the topic gives up: consumed (what its cursor has "
-                   "passed),\n"
-                   "                    bytes=SIZE (what is beyond it, as bytes=10GiB), age=TIME "
-                   "(what is\n"
-                   "                    older, as age=7d), several of these joined by commas, or "
-                   "none;\n"
-                   "                    default: what the broker is set to\n"
-                   "  fsync=SCHEDULE    of a namespace: each, a time (as 200ms) or none\n"
-                   "  consistency=C     of a namespace: strict, or a number of entries\n"
-                   "What contains a = is no TOPIC.\n",
+                   "namespace. A\nchange is durable when the command ends (of a topic under fsync "
+                   "none: later).",
+        .details =
+            "  retention=POLICY  what the topic gives up: consumed (what its cursor has "
+            "passed),\n"
+            "                    bytes=SIZE (what is beyond it, as bytes=10GiB), age=TIME "
+            "(what is\n"
+            "                    older, as age=7d), several of these joined by commas, or "
+            "none;\n"
+            "                    default: what the namespace, or else the broker, is set to\n"
+            "  fsync=SCHEDULE    of a namespace: each, a time (as 200ms) or none\n"
+            "  consistency=C     of a namespace: strict, or a number of entries\n"
+            "What contains a = is no TOPIC.\n",
         .operands_max = -1,
     };
     struct connection_options options = CONNECTION_OPTIONS_DEFAULT;

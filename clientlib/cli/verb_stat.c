@@ -187,11 +187,8 @@ static int prometheus_print(struct tusk *tusk)
 static int prometheus_run(const struct connection_options *options)
 {
     CONNECTION_CLOSED struct tusk *tusk = NULL;
-    struct tusk_options library = TUSK_OPTIONS_INIT;
 
-    library.socket_path = options->socket;
-    library.timeout_ms = (int32_t)options->timeout_ms;
-    int result = tusk_connect(&tusk, &library);
+    int result = connection_try(options, 0, &tusk);
     if (result == -ENOTCONN) {
         up_print(false);
         return EX_OK;

@@ -255,10 +255,16 @@ Test(cli_verbs, wrong_usage_is_said_and_does_nothing)
 {
     expect_failure("", EX_USAGE, "append");
     expect_failure("frobnicate", EX_USAGE, "frobnicate");
+    expect_failure("groups t", EX_USAGE, "'groups' is not a verb");
+    expect_failure("seek t default 0", EX_USAGE, "'seek' is not a verb");
+    expect_failure("top", EX_USAGE, "'top' is not a verb");
     expect_failure("append", EX_USAGE, "TOPIC");
     expect_failure("append --no-such t", EX_USAGE, "no-such");
     expect_failure("append --size 0 t", EX_USAGE, "size");
     expect_failure("append --size x t", EX_USAGE, "size");
+    expect_failure("append --size 1Q t", EX_USAGE, "size");
+    expect_failure("append --size 1KB t", EX_USAGE, "size");
+    expect_failure("append --size K t", EX_USAGE, "size");
     expect_failure("read", EX_USAGE, "TOPIC");
     expect_failure("read -n x t", EX_USAGE, "x");
     expect_failure("trim t", EX_USAGE, "SEQ");
@@ -296,7 +302,7 @@ Test(cli_alone, entries_larger_than_the_arena_go_through_it_and_come_back)
     scratch_write(path, data, BYTES);
     for (int as_records = 0; as_records <= 1; as_records++) {
         (void)snprintf(words, sizeof words, "append %s t%d %s",
-                       as_records ? "--size 3M" : "--whole", as_records, path);
+                       as_records ? "--size 3MiB" : "--whole", as_records, path);
         expect_output(words, "", "");
         (void)snprintf(words, sizeof words, "read --raw t%d", as_records);
         struct program_result result = cli(broker, words, NULL, 0);

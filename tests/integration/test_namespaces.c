@@ -19,6 +19,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "tests/support/clients.h"
@@ -556,6 +557,10 @@ Test(namespaces, one_whose_store_is_damaged_is_refused_until_it_is_mended)
     scratch_write(path, "x", 1);
     check_is(try_attach("rotten"), -EBADMSG);
     check_is(try_attach("rotten"), -EBADMSG);
+    struct program_result result = cli(broker, "--namespace rotten read t", "", 0);
+    check_is(result.status, EX_DATAERR);
+    check_contains(result.err, "namespace 'rotten' cannot be opened: its store is damaged");
+    program_free(&result);
     append_text(topic_of(tusk, "t"), "x");
     scratch_write(path, whole, bytes);
     free(whole);
@@ -853,6 +858,9 @@ Test(namespaces, the_tool_goes_where_it_is_told)
     result = cli(broker, "config --namespace a fsync=often", "", 0);
     check_is(result.status, 64);
     check_contains(result.err, "each, none");
+    program_free(&result);
+    result = cli(broker, "--namespace a stat --prometheus", "", 0);
+    check_contains(result.out, "tusk_topic_next_seq{topic=\"t\"} 1");
     program_free(&result);
     result = cli(broker, "namespaces --json", "", 0);
     check_contains(result.out, "{\"namespace\":\"a\",\"open\":true,\"topics\":1,");
