@@ -379,8 +379,8 @@ int namespace_set_remove(struct namespace_set *set, const void *key, uint32_t by
         return fault_set(fault, -EPERM, "the namespace '" NAMESPACE_DEFAULT "' stays");
     }
     if (space->sessions > 0) {
-        return fault_set(fault, -EBUSY, "%" PRIu32 " sessions use namespace %s", space->sessions,
-                         NAMESPACE_WORDS(space));
+        return fault_set(fault, -EBUSY, "namespace %s is in use; sessions: %" PRIu32,
+                         NAMESPACE_WORDS(space), space->sessions);
     }
     int error = busy_check(space, fault);
     if (error != 0) {

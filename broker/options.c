@@ -423,5 +423,6 @@ void options_print_help(FILE *stream)
     fprintf(stream,
             "\nIn brackets: the environment variable, and the default. The command line\n"
             "overrides the environment, which overrides the file. Sizes are bytes, or with\n"
-            "K, M, G, T or KiB, MiB, GiB, TiB; times are milliseconds, or with ms, s, min, h.\n");
+            "K, M, G, T or KiB, MiB, GiB, TiB; times are milliseconds, or with ms, s, min, h,\n"
+            "d. An age of --retention needs its unit.\n");
 }

@@ -22,6 +22,12 @@ static int bound_take(uint64_t *bound, const char *text,
     return 0;
 }
 
+/* With its unit: who forgets it must not lose all that is older than so many milliseconds. */
+static int age_parse(const char *text, uint64_t *ns)
+{
+    return text[strspn(text, "0123456789")] == '\0' ? -EINVAL : quantity_duration_parse(text, ns);
+}
+
 static int term_take(const char *term, struct retention_policy *policy)
 {
     if (strcasecmp(term, "consumed") == 0) {
@@ -33,7 +39,7 @@ static int term_take(const char *term, struct retention_policy *policy)
         return bound_take(&policy->bytes_max, term + 6, quantity_size_parse);
     }
     if (strncasecmp(term, "age=", 4) == 0) {
-        return bound_take(&policy->age_ns, term + 4, quantity_duration_parse);
+        return bound_take(&policy->age_ns, term + 4, age_parse);
     }
     return -EINVAL;
 }

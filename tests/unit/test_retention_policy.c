@@ -68,6 +68,7 @@ Test(retention_policy, refuses_everything_else)
         "bytes=1M,bytes=2M",
         "age",
         "age=0",
+        "age=7", /* not 7 ms by mistake */
         "age=7w",
         "age=d",
         "age=1.5d",
