@@ -52,6 +52,7 @@ static const struct {
     MEMBER("backend", backend, MEMBER_TEXT),
     MEMBER("direct", direct, MEMBER_TEXT),
     MEMBER("pin-timeout", pin_timeout, MEMBER_TEXT),
+    MEMBER("stream-timeout", stream_timeout, MEMBER_TEXT),
     MEMBER("arena", arena_bytes, MEMBER_BYTES),
     MEMBER("chunk", chunk_bytes, MEMBER_BYTES),
     MEMBER("segment", segment_bytes, MEMBER_BYTES),

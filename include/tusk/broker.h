@@ -56,11 +56,12 @@ struct tusk_broker_options {
     uint32_t engines;
     uint32_t topics_max;
     uint32_t lanes_max;
-    uint32_t idle;           /* enum tusk_idle */
-    uint32_t quiet;          /* 1: log warnings and errors only */
-    const char *backend;     /* "auto", "uring", "pwrite", "mmap" */
-    const char *direct;      /* "auto", "on", "off" */
-    const char *pin_timeout; /* as tuskd --pin-timeout; default "10s" */
+    uint32_t idle;              /* enum tusk_idle */
+    uint32_t quiet;             /* 1: log warnings and errors only */
+    const char *backend;        /* "auto", "uring", "pwrite", "mmap" */
+    const char *direct;         /* "auto", "on", "off" */
+    const char *pin_timeout;    /* as tuskd --pin-timeout; default "10s" */
+    const char *stream_timeout; /* as tuskd --stream-timeout; default "10s" */
 };
 
 #define TUSK_BROKER_OPTIONS_INIT TUSK_INIT_(struct tusk_broker_options)
@@ -69,10 +70,11 @@ struct tusk_broker_options {
  * Start a broker: recover the store, then serve. options may be NULL.
  * Cost:    returns when clients can connect; recovery reads what the store holds of topics.
  * Returns: 0 and *broker; -EINVAL an option; -EBUSY another broker has the store (it is given five
- *          seconds to let go); -EADDRINUSE another one listens on the socket; -EACCES, -ENOENT, -ENOSPC a directory or file cannot be made; -EBADMSG not a store, or a
- *          damaged one; -EPROTO a store of a newer version or of other options; -ENOSYS the kernel
- *          lacks or forbids the backend that was asked for; -EOPNOTSUPP the file system cannot do
- *          what direct asks for; -ENOMEM; other errors of the system.
+ *          seconds to let go); -EADDRINUSE another one listens on the socket; -EACCES, -ENOENT, -ENOSPC
+ *          a directory or file cannot be made; -EBADMSG not a store, or a damaged one; -EPROTO a store
+ *          of a newer version or of other options; -ENOSYS the kernel lacks or forbids the backend that
+ *          was asked for; -EOPNOTSUPP the file system cannot do what direct asks for; -ENOMEM; other
+ *          errors of the system.
  */
 TUSK_API int tusk_broker_start(struct tusk_broker **broker,
                                const struct tusk_broker_options *options);

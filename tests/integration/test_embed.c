@@ -331,6 +331,12 @@ Test(embed, values_are_held_to_the_bounds_of_the_options)
     places[0].options.socket_mode = 0600;
     places[0].options.engines = 65;
     expect_refused("options: engines '65': expected a number from 1 to 64");
+    places[0].options.engines = 1;
+    places[0].options.stream_timeout = "0";
+    expect_refused("options: stream-timeout '0': expected a time from 1ms to 1d");
+    places[0].options.stream_timeout = "1d";
+    places[0].options.pin_timeout = "1ms";
+    expect_refused("options: pin-timeout '1ms': expected a time from 10ms");
 }
 
 Test(embed, structs_of_other_versions_are_read_as_far_as_they_go)
