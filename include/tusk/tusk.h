@@ -62,8 +62,9 @@
  *             consumed     what every cursor of the topic has passed; a topic that nobody has read by
  *                          its cursor keeps everything. The default
  *             bytes=SIZE   what is beyond that much log, as bytes=10GiB
- *             age=TIME     what is older, as age=7d (ms, s, min, h, d). The broker's own time counts: a
- *                          jump of the clock deletes nothing, and while no broker runs nothing ages
+ *             age=TIME     what is older, as age=7d (ms, s, min, h, d; never without a unit). The broker's
+ *                          own time counts: a jump of the clock deletes nothing, and while no broker
+ *                          runs nothing ages
  *             none         nothing
  *           Several, joined by commas, each give their part back: "consumed,bytes=10GiB" keeps at most
  *           10 GiB of what has not been read. bytes and age take entries that nobody has read, too: the
@@ -222,8 +223,8 @@ struct tusk_topic_options {
     /*
      * What the topic may give up, as in "Retention" above, applied if this handle, or another one
      * opened with it, is there when the topic is created; nothing for a topic that exists
-     * (tusk_topic_set() changes it). Default: the broker's (tuskd --retention). A text that is none is
-     * -EINVAL.
+     * (tusk_topic_set() changes it). Default: the namespace's (tusk_namespace_set(), else tuskd
+     * --retention). A text that is none is -EINVAL.
      */
     const char *retention;
     uint32_t no_wait;   /* 1: what would have to wait for the topic or for memory is -EAGAIN */
@@ -368,7 +369,7 @@ TUSK_API int tusk_topic_trim(struct tusk_topic *topic, uint64_t first_seq);
 
 /*
  * Change an option of a topic: "retention", whose value is as in "Retention" above, or "default" for
- * the broker's. It holds from then on, also after a restart.
+ * the namespace's. It holds from then on, also after a restart.
  * Cost:    a round trip to the broker, and a sync (under --fsync none: no sync).
  * Returns: 0; -ENOENT: no such topic; -EINVAL: no such option, or not a value of it.
  */
@@ -376,7 +377,7 @@ TUSK_API int tusk_topic_set(struct tusk_topic *topic, const char *option, const 
 
 /*
  * What holds for a topic, as text: "retention"; and "retention_source": "topic" if it has its own,
- * "default" if the broker's holds. value has room for size bytes, the end included; 96 are enough.
+ * "default" if the namespace's holds. value has room for size bytes, the end included; 96 are enough.
  * Cost:    a round trip to the broker.
  * Returns: the length; -ENOENT: no such topic; -EINVAL: no such option; -EMSGSIZE: size is too small.
  */

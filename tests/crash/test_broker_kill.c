@@ -3,7 +3,7 @@
  * lost, what remains of each topic is a prefix with dense seqs, and the cursor keeps its word.
  * How:        writers and readers as processes with diaries that survive; many cycles of load,
  *             kill, start, check, on one store.
- * Not here:   handles that live through a broker's death (a later issue).
+ * Not here:   handles that live through a broker's death (there are none).
  */
 #include <criterion/criterion.h>
 #include <signal.h>
