@@ -12,7 +12,6 @@
 #include <sysexits.h>
 
 #define TOPIC_NAME_BYTES_MAX 255
-
 #define NAMESPACE_KEY_BYTES_MAX 1024
 
 /* The namespace that the library connects to, as tusk.h says. */
@@ -37,7 +36,7 @@ static const char *namespace_reason(int error)
     case -EIO:
         return "its disk fails";
     case -EBUSY:
-        return "it is being used by another broker, or removed";
+        return "another broker uses its store, or it is being removed";
     default:
         return NULL;
     }
@@ -46,7 +45,6 @@ static const char *namespace_reason(int error)
 int connection_fail(const struct connection_options *options, int error)
 {
     const char *socket = options->socket ? options->socket : getenv("TUSK_SOCKET");
-
     const size_t key_bytes = strlen(namespace_name(options));
 
     if (error == -EINVAL && key_bytes > NAMESPACE_KEY_BYTES_MAX) {
