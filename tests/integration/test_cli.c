@@ -246,6 +246,9 @@ Test(cli_verbs, delete_removes_a_topic_and_trim_its_beginning)
     expect_output("append t", "a\nb\nc\n", "");
     expect_output("trim t 2", "", "");
     expect_output("read t", "", "c\n");
+    expect_failure("read --from 1 t", EX_DATAERR, "read on with --from 2 or --from earliest");
+    expect_output("read --from 2 t", "", "c\n");
+    expect_failure("trim t 9", EX_USAGE, "expected at most 3");
     expect_output("delete t", "", "");
     expect_output("read t", "", "");
     expect_failure("delete t", EX_NOINPUT, "t");
