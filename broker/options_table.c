@@ -166,7 +166,7 @@ const struct option_spec option_table[] = {
      CONFIG_MEMBER(retention)},
     {.name = "stream-timeout",
      .variable = "TUSK_STREAM_TIMEOUT",
-     .argument = "N ms",
+     .argument = "TIME",
      .help = "an append too large for a lane is given up when its client sends nothing for so long",
      .default_text = "10s",
      .minimum = NS_PER_MS,
