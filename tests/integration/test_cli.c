@@ -319,6 +319,43 @@ Test(cli_alone, entries_larger_than_the_arena_go_through_it_and_come_back)
     session_end();
 }
 
+/* Stopped in the middle of it, until the broker has given it up: the tool says so, and nothing of it is
+ * there. How soon after its start it is stopped differs from round to round. */
+Test(cli_alone, an_entry_that_the_broker_gave_up_is_said_not_to_be_appended)
+{
+    enum { BYTES = 64 * 1024 * 1024, ROUNDS = 100 };
+    char path[SCRATCH_PATH_BYTES + 16];
+    session_begin_with("--arena 8MiB --stream-timeout 200ms");
+    (void)snprintf(path, sizeof path, "%s/hole", broker->dir);
+    scratch_write(path, "", 0);
+    check_ok(truncate(path, BYTES));
+    const char *const arguments[] = {program_cli(), "append", "--whole", "t", path, NULL};
+    struct tusk_topic *topic = topic_of(tusk, "t");
+    uint64_t expected = 0;
+    bool given_up = false;
+    for (int round = 0; !given_up; round++) {
+        check_say(round < ROUNDS, "it was never stopped in the middle of its entry");
+        struct program program = program_start(broker, arguments);
+        (void)usleep((useconds_t)(20 + round % 20 * 5) * 1000);
+        check_ok(kill(program.pid, SIGSTOP));
+        append_text(topic, "between"); /* waits until the entry is there, or has been given up */
+        expected++;
+        check_ok(kill(program.pid, SIGCONT));
+        struct program_result result = program_finish(&program, NULL, 0);
+        if (result.status != 0) {
+            check_is(result.status, EX_TEMPFAIL);
+            check_contains(result.err, "gave it up");
+            check_contains(result.err, "appended 0 entries");
+            given_up = true;
+        } else {
+            expected++;
+        }
+        program_free(&result);
+    }
+    check_is(info_of(topic).next_seq, expected);
+    session_end();
+}
+
 /* A line that no lane holds between lines that are not waited for. */
 Test(cli_verbs, large_lines_keep_their_place_among_small_ones)
 {
