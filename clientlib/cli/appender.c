@@ -65,7 +65,8 @@ int appender_add_now(struct appender *appender, uint64_t expected_seq, const voi
     int result = expected_seq == TUSK_ANY_SEQ ? tusk_append(topic, data, size, NULL)
                                               : tusk_append_at(topic, expected_seq, data, size);
 
-    if (result == -ETIMEDOUT && tusk_flush(appender->tusk, TUSK_COMMITTED, 0) == -ECANCELED) {
+    if (result == -ETIMEDOUT &&
+        tusk_flush(appender->tusk, TUSK_COMMITTED, appender->timeout_ms) == -ECANCELED) {
         result = -ECANCELED;
     }
     if (result < 0) {
