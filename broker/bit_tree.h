@@ -1,6 +1,6 @@
 /*
- * Bit tree: a set of numbers that knows its lowest: each bit of a level says whether a word of the level
- * below has any.
+ * Bit tree: a set of numbers that knows its lowest: each bit of a level says whether a word of the
+ * level below has any.
  * Runs on:    one thread; every call but growing takes as many steps as there are levels.
  * Invariants: a bit of level n + 1 is set exactly when the word of level n that it stands for is not 0.
  */

@@ -86,8 +86,8 @@ static uint32_t chunks_below(const struct store *store, const struct topic *topi
     return low;
 }
 
-/* Of chunks [0, high) the last that is BEFORE, or the first: steps back further and further until one is,
- * then halves what is between. UNKNOWN: *at has to be read first. */
+/* Of chunks [0, high) the last that is BEFORE, or the first: steps back further and further until
+ * one is, then halves what is between. UNKNOWN: *at has to be read first. */
 static enum verdict search(const struct store *store, const struct topic *topic,
                            const struct submission *sought, uint32_t high, uint32_t *at)
 {

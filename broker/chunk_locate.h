@@ -18,9 +18,10 @@
 struct pending;
 
 /*
- * For a FETCH by seq: the last chunk that begins at or before where that entry begins; by time: the last
- * that begins with an older entry; the first one where there is none. STORE_READY with *chunk, NULL if
- * nothing is there; STORE_WAIT: the pending is resumed when the search can go on; or -ENOMEM.
+ * For a FETCH by seq: the last chunk that begins at or before where that entry begins; by time: the
+ * last that begins with an older entry; the first one where there is none. STORE_READY with *chunk,
+ * NULL if nothing is there; STORE_WAIT: the pending is resumed when the search can go on; or
+ * -ENOMEM.
  */
 int chunk_locate(struct pending *pending, struct chunk **chunk);
 

@@ -14,7 +14,8 @@
 #include "broker/store.h"
 
 /* Marks what is not valid of the chunk's image below `upto` (a position), and logs each range with
- * file and offset if told to. 0, or -EBADMSG: its chunk header is damaged, nothing of it can be used. */
+ * file and offset if told to. 0, or -EBADMSG: its chunk header is damaged, nothing of it can be
+ * used. */
 int damage_mark(struct store *store, struct chunk *chunk, uint64_t upto, bool tell);
 
 #endif

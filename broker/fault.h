@@ -32,7 +32,7 @@ int fault_set(struct fault *fault, int error, const char *format, ...)
  *   -ENOSPC -EDQUOT -ENAMETOOLONG            EX_CANTCREAT (73)   a directory or file cannot be made
  *   -EBUSY -EAGAIN -EADDRINUSE               EX_TEMPFAIL (75)    another broker is there
  *   -EBADMSG                                 EX_DATAERR (65)     not a store, or a damaged one
- *   -EPROTO -EINVAL                          EX_CONFIG (78)      made by a newer version, or with other options
+ *   -EPROTO -EINVAL                          EX_CONFIG (78)      a newer version's, or other options
  *   -EIO                                     EX_IOERR (74)
  *   -ENOSYS -EOPNOTSUPP                      EX_UNAVAILABLE (69) the kernel lacks it or forbids it
  *   anything else                            EX_OSERR (71)

@@ -39,8 +39,9 @@ struct fetch_hold {
     bool by_claim;
 };
 
-/* Of its FETCHes a lane that reaps nothing, since it still reads what a claim before them gave it, keeps
- * so many: a client has seen and pinned what it was given long before it has asked so often again. */
+/* Of its FETCHes a lane that reaps nothing, since it still reads what a claim before them gave it,
+ * keeps so many: a client has seen and pinned what it was given long before it has asked so often
+ * again. */
 enum { FETCHES_HELD_MAX = 4 };
 
 static void hold_end(struct store *store, struct fetch_hold *hold)

@@ -292,8 +292,8 @@ int frame_verify_begin(struct frame_scan *scan, const void *image, uint64_t chun
 }
 
 /* Has the bytes up to some way behind `position` on their way to this core; *ahead is how far that has
- * got. Where a frame begins is known only when the one before has arrived, and the core does not see that
- * all of it will be read: entries of 64 and 256 bytes are verified a quarter faster so. */
+ * got. Where a frame begins is known only when the one before has arrived, and the core does not
+ * see that all of it will be read: entries of 64 and 256 bytes are verified a quarter faster so. */
 static inline void bytes_expect(const struct frame_scan *scan, uint64_t *ahead)
 {
     const uint64_t most = scan->position + VERIFY_PREFETCH_BYTES;

@@ -1,6 +1,6 @@
 /*
  * Frame scan: walks the frames of a topic's log in chunk images, and says where it stops being one.
- * Runs on:    the engine's thread, or the one that starts the broker; memory only.
+ * Runs on:    the engine's thread, or the one that opens the store; memory only.
  * Invariants: a frame is believed only when header, checksum, seq, salt and its place in its entry and
  *             batch all fit. `whole` is behind the last entry and batch that are complete: what
  *             lies between it and `position` belongs to one that is not.

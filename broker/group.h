@@ -5,8 +5,8 @@
  *             (but for a trim that overtakes it). Claims of a topic are served in the order in which
  *             they came. Strictly-at-once: the completion waits until the cursor's move is durable.
  *             At-least-once {n}: never more than n entries are handed out beyond the durable cursor,
- *             so a cold start repeats at most n: a claim that would exceed that waits like a strict one.
- *             Under the schedule `none` neither waits.
+ *             so a cold start repeats at most n: a claim that would exceed that waits like a strict
+ *             one. Under the schedule `none` neither waits.
  */
 #ifndef TUSK_BROKER_GROUP_H
 #define TUSK_BROKER_GROUP_H

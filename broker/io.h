@@ -2,7 +2,8 @@
  * I/O: the one way to the disk and to the sockets an engine sleeps on, behind a table of operations,
  * so that tests can run it in memory, fail its n-th operation or lose power under it.
  * Runs on:    asynchronous operations, watches, poll and wait on the engine's thread, after io_start()
- *             there; the rest (the cold path) on the engine's thread, or before io_start() on any other.
+ *             there; the rest (the cold path) on the engine's thread, or before io_start() on any
+ *             other.
  * Invariants: an operation is the caller's until io_submit() and again from its done() on; done() runs
  *             inside io_poll() or io_wait(), once, never inside io_submit(). Its result is 0 only when
  *             all its bytes were moved, else a negative errno: nothing is "partly written".
@@ -312,7 +313,8 @@ int io_write_now(struct io *io, struct io_file *file, const void *buffer, uint64
 /* fsync, of a file or a directory. */
 int io_sync_now(struct io *io, struct io_file *file);
 
-/* Zeroed memory for direct transfers, `bytes` a multiple of IO_ALIGNMENT; free() it. NULL: no memory. */
+/* Zeroed memory for direct transfers, `bytes` a multiple of IO_ALIGNMENT; free() it. NULL: no
+ * memory. */
 void *io_buffer_new(uint64_t bytes);
 
 #endif

@@ -24,7 +24,8 @@ enum {
 #define REGION_BYTES_MAX (UINT64_C(1) << 30)
 
 /* Sizes of the rings' two queues. Each parked lane can have news at once; completions that do not fit
- * are kept by the kernel, at a cost. The small size fits the RLIMIT_MEMLOCK of 64 KiB of old systems. */
+ * are kept by the kernel, at a cost. The small size fits the RLIMIT_MEMLOCK of 64 KiB of old
+ * systems. */
 static const struct ring_size {
     unsigned sq_entries;
     unsigned cq_entries;

@@ -222,7 +222,8 @@ static int store_prepare(struct namespace *space, struct fault *fault)
     return error;
 }
 
-/* The second half of an opening, without the job's I/O object: the store is opened by one of its own. */
+/* The second half of an opening, without the job's I/O object: the store is opened by one of its
+ * own. */
 static int job_open(struct namespace *space, struct fault *fault)
 {
     int error = store_prepare(space, fault);

@@ -4,7 +4,8 @@
  * Runs on:    the control thread; start and deinit on the thread that owns the broker, without one.
  * Invariants: no two namespaces have one directory, no two one key; `default` is opened at the start
  *             and stays, all others are opened when a client first asks for them, and then stay
- *             open until they are removed. Opening one, which can take seconds, holds up neither this thread nor an engine.
+ *             open until they are removed. Opening one, which can take seconds, holds up neither
+ *             this thread nor an engine.
  * Trust:      clients choose keys: there are at most NAMESPACES_MAX.
  * Not here:   what one namespace consists of, its disk (namespace.h); sessions (session_set.h).
  */
@@ -73,8 +74,9 @@ int namespace_set_find(struct namespace_set *set, const void *key, uint32_t byte
                        struct namespace **space, struct fault *fault);
 
 /*
- * Gives the namespace an option of its own, or takes it away (value "default"); the asker is told. 0, or
- * -errno and the words in fault: -EINVAL no such option or value, -EBUSY it is being changed already.
+ * Gives the namespace an option of its own, or takes it away (value "default"); the asker is told.
+ * 0, or -errno and the words in fault: -EINVAL no such option or value, -EBUSY it is being changed
+ * already.
  */
 int namespace_set_option(struct namespace *space, const char *option, const char *value,
                          struct session *asker, struct fault *fault);

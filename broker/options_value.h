@@ -1,7 +1,8 @@
 /*
  * Options' values: one text of one option, read, checked and stored.
- * Runs on:    the thread that starts the broker.
- * Trust:      the text comes from the operator: it is stored only when it is within the option's bounds.
+ * Runs on:    any thread.
+ * Trust:      the text comes from the operator, or from a client for its namespace: it is stored only
+ *             when it is within the option's bounds.
  * Not here:   where texts come from (options.h).
  */
 #ifndef TUSK_BROKER_OPTIONS_VALUE_H

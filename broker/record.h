@@ -179,8 +179,8 @@ struct record_chunk record_chunk_get(const struct record_items *items, uint32_t 
 size_t record_encode(const struct record *record, uint8_t bytes[RECORD_BYTES_MAX]);
 
 /*
- * Reads a record whose texts and items then point into `bytes`. -EBADMSG: it is none; -EPROTO: its kind or
- * version is unknown, so a newer Tusk wrote it.
+ * Reads a record whose texts and items then point into `bytes`. -EBADMSG: it is none; -EPROTO: its
+ * kind or version is unknown, so a newer Tusk wrote it.
  */
 int record_decode(struct record *record, const void *bytes, size_t size);
 

@@ -1,15 +1,17 @@
 /*
  * Recovery: what a store holds, found out from its files before anything is served.
- * Runs on:    the thread that starts the broker, once, blocking.
- * Invariants: the snapshot is applied and the system topic replayed from the superblock's place on; then each topic's log is
- *             walked from the highest position recorded as durable to its first invalid frame, its
- *             tail. Everything below the tails is durable and was verified from there on. Slots of all
- *             chunks that are left are marked in the segment set, no others.
+ * Runs on:    the thread that opens the store, once, blocking.
+ * Invariants: the snapshot is applied and the system topic replayed from the superblock's place on;
+ *             then each topic's log is walked from the highest position recorded as durable to its
+ *             first invalid frame, its tail. Everything below the tails is durable and was verified
+ *             from there on. Slots of all chunks that are left are marked in the segment set, no
+ *             others.
  * Trust:      the directory's files are this store's (store_dir.h, segment.h); every byte in them may
  *             be torn or rotten. Torn: what follows the gap, if anything, was in flight together with
  *             it. Corrupt: a gap below a durable position; one behind which a frame lies that an older
- *             sync than the last covered (of a stream its BATCH_END says so for all of it); a frame that such a sync covered, by its header, and that
- *             does not match its checksum. That is refused with -EBADMSG, file and offset.
+ *             sync than the last covered (of a stream its BATCH_END says so for all of it); a frame
+ *             that such a sync covered, by its header, and that does not match its checksum. That
+ *             is refused with -EBADMSG, file and offset.
  * Not here:   writing the verdict. The caller, before it serves anything, writes the superblock, uses
  *             what was superblock.salt_reserved as its salt, and appends a VERDICT for each topic
  *             that `changed`, durably.

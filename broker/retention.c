@@ -263,7 +263,8 @@ static uint64_t age_target(const struct store *store, const struct topic *topic,
 }
 
 /* Finds out where the first entry begins that begins in the chunk. STORE_READY: it is in the chunk's
- * entry_position (entry_first), or there is none; STORE_WAIT: the chunk is being loaded; or -errno: it can't be. */
+ * entry_position (entry_first), or there is none; STORE_WAIT: the chunk is being loaded; or -errno:
+ * it can't be. */
 static int chunk_note_entry(struct store *store, struct chunk *chunk)
 {
     if (chunk->entry_first || chunk->entryless) {

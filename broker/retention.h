@@ -1,6 +1,6 @@
 /*
- * Retention: which chunks a topic gives up, by its policy or the store's (shm/retention_policy.h) and by
- * trims that were asked for.
+ * Retention: which chunks a topic gives up, by its policy or the store's (shm/retention_policy.h)
+ * and by trims that were asked for.
  *   consumed  a chunk goes when the group "default" has passed it; a topic without a group keeps
  *             everything; the cursor is never moved.
  *   bytes     chunks go while the log is longer, whether the group has passed them or not.
@@ -11,10 +11,10 @@
  *             keeps its image and slot until it is let go. The group's cursor is never below the first
  *             kept entry.
  *             Age is counted by the age clock: the time, by CLOCK_MONOTONIC, that passed while a broker
- *             ran on this store. No wall clock has a part in it, so no jump of one deletes anything; what
- *             the store was shut does not count. Chunks' stamps on it are in the records that assign
- *             them, and the clock goes on from the highest stamp on record: never early.
- *             A tick looks at a bounded number of topics.
+ *             ran on this store. No wall clock has a part in it, so no jump of one deletes
+ *             anything; what the store was shut does not count. Chunks' stamps on it are in the
+ *             records that assign them, and the clock goes on from the highest stamp on record:
+ *             never early. A tick looks at a bounded number of topics.
  */
 #ifndef TUSK_BROKER_RETENTION_H
 #define TUSK_BROKER_RETENTION_H
@@ -34,8 +34,8 @@ static inline const struct retention_policy *retention_of(const struct store *st
 /* The topic has come into being, or was found. */
 void retention_begin(struct store *store, struct topic *topic);
 
-/* Gives the topic a policy of its own, or (own false) the store's; in memory, for one that is still to be
- * created. */
+/* Gives the topic a policy of its own, or (own false) the store's; in memory, for one that is still
+ * to be created. */
 void retention_choose(struct topic *topic, bool own, const struct retention_policy *policy);
 
 /* The same for one that exists: records it. STORE_READY, STORE_WAIT or -errno. */

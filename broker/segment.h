@@ -1,15 +1,15 @@
 /*
  * Segments: the preallocated files of a store, their slots, and both ahead of need.
- * Runs on:    segment_set_open() and _add_now() on the thread that starts the broker; the rest on the
+ * Runs on:    segment_set_open() and _add_now() on the thread that opens the store; the rest on the
  *             engine's thread.
  * Invariants: segment n is segments/%016x.seg, of segment_bytes, all allocated; its header takes the
  *             first S bytes, so slot 0 of a segment is never handed out. A file gets its .seg name when
  *             it is complete and synced, and its slots are handed out once the name is durable too.
  *             Slots of the zero-written reserve are durable zeros before they are handed out.
- *             A segment of which no slot is in use may be missing. One that is not needed goes, the last
- *             first: what is in use, what was at the most in the last seconds, and the reserve fit into
- *             the others. No record names its slots, since slots are free only once that is durable; if
- *             the removal is lost in a crash, the file is there again and free.
+ *             A segment of which no slot is in use may be missing. One that is not needed goes, the
+ *             last first: what is in use, what was at the most in the last seconds, and the reserve
+ *             fit into the others. No record names its slots, since slots are free only once that
+ *             is durable; if the removal is lost in a crash, the file is there again and free.
  *             No space for a new segment is a refusal, tried again by segment_set_tick(); any other
  *             error is told to `changed`, and the caller fences the store.
  * Trust:      headers and slot numbers from disk are checked; -EBADMSG names file and offset.
@@ -36,7 +36,8 @@ enum {
 #define SEGMENT_RETRY_NS UINT64_C(1000000000)
 /* A segment goes when it was not needed for one to two of these. */
 #define SEGMENT_WINDOW_NS UINT64_C(5000000000)
-/* And this part of a window after another one at the earliest, as removing a file holds up the engine. */
+/* And this part of a window after another one at the earliest, as removing a file holds up the
+ * engine. */
 #define SEGMENT_REMOVALS_PER_WINDOW UINT64_C(100)
 
 struct segment {

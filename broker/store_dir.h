@@ -1,6 +1,6 @@
 /*
  * Store directory: LOCK, STORE and segments/, made, locked, opened and checked.
- * Runs on:    the thread that starts the broker; the handles are the engine's afterwards.
+ * Runs on:    the thread that opens the store; the handles are the engine's afterwards.
  * Invariants: nothing in the directory is changed or believed before LOCK is held. Making a store is
  *             cut into steps that a kill may separate: STORE appears, complete, by a rename; until its
  *             system_slot is set the store holds nothing and the next start goes on making it.

@@ -217,7 +217,8 @@ static int sync_now(struct store *store)
 }
 
 /* Every frame of the verdicts carries the same sync number, the one that recovery names, however many
- * syncs they take: a start that is killed among them leaves no torn end beside frames of a later one. */
+ * syncs they take: a start that is killed among them leaves no torn end beside frames of a later
+ * one. */
 static void sync_number_repeat(struct store *store, uint64_t number)
 {
     store->flush.next_sync = number;

@@ -1,6 +1,6 @@
 /*
  * Superblock: the file STORE, which says what a store is and where its system topic begins.
- * Runs on:    reading and writing at once on the thread that starts the broker; a superblock_writer on
+ * Runs on:    reading and writing at once on the thread that opens the store; a superblock_writer on
  *             the engine's.
  * Invariants: the file holds two copies of one block. A write puts the new content into one copy, then
  *             into the other, each synced, beginning with the one that the last write began with

@@ -258,7 +258,8 @@ static void frame_finish(struct unit *unit, uint64_t bytes)
 }
 
 /* The bytes between a payload's end and the next frame are zero: nothing of what the unit held before
- * goes to the disk. They lie in the frame's last vector, which is cleared before the rest is written. */
+ * goes to the disk. They lie in the frame's last vector, which is cleared before the rest is
+ * written. */
 static void frame_clear_end(const struct unit *unit, uint64_t bytes)
 {
     *(half *)(unit->at + bytes - sizeof(half)) = (half){0, 0};

@@ -56,7 +56,8 @@ struct lane_request {
 };
 
 /* Submits and returns the op. 0; -EBUSY: the thread holds a reservation and has used up what it
- * leaves free; -ENOMEM: too many are pending; -ETIMEDOUT, -EINTR (where asked for): no room in time; -ESTALE. */
+ * leaves free; -ENOMEM: too many are pending; -ETIMEDOUT, -EINTR (where asked for): no room in
+ * time; -ESTALE. */
 int lane_op_submit(struct client_lane *lane, const struct lane_request *request,
                    struct expiry expiry, bool interruptible, struct lane_op **op);
 

@@ -119,7 +119,8 @@ enum intent_state intent_read(const struct lane_record_shm *record, struct inten
 /*
  * What a restarted broker does first with every record: applies the topic's part of a valid intent,
  * once: tail = max(tail, the intent's), or what the lane's stream has become, and marks it
- * INTENT_APPLIED. Safe to repeat after a death at any step. The lane's part stays until the lane is handed back.
+ * INTENT_APPLIED. Safe to repeat after a death at any step. The lane's part stays until the lane is
+ * handed back.
  */
 void intent_redo_topic(struct lane_record_shm *record, struct directory_shm *directory);
 

@@ -2,7 +2,8 @@
  * Quantity: sizes and durations as people write them, "64KiB", "200 ms".
  * Runs on:    any thread.
  * Invariants: what quantity_size_format() writes, quantity_size_parse() reads back.
- * Trust:      texts come from operators and clients; every text is answered, none is assumed to be good.
+ * Trust:      texts come from operators and clients; every text is answered, none is assumed to be
+ *             good.
  * Not here:   which values an option accepts (broker/options_table.h).
  */
 #ifndef TUSK_SHM_QUANTITY_H

@@ -46,7 +46,8 @@ enum submission_kind {
      * durable (under `none`: committed). */
     SUBMIT_TOPIC_TRIM = 10,
     /* Body: option text, NUL, value text, NUL. arg: enum topic_set_when. Completes when that is durable
-     * (under `none`: committed). -ENOENT: the topic does not exist; -EINVAL: no such option or value. */
+     * (under `none`: committed). -ENOENT: the topic does not exist; -EINVAL: no such option or
+     * value. */
     SUBMIT_TOPIC_SET = 11,
     /* Ends the pending WAIT_TAIL, FETCH or CLAIM with user_data == arg by -ECANCELED; posts nothing
      * itself. */
@@ -88,7 +89,7 @@ enum submission_flag {
     SUBMIT_AT = 2,         /* APPEND, STREAM_OPEN: only if its seq will be arg, else -EILSEQ */
     SUBMIT_NO_WAIT = 4,    /* APPEND, BATCH, STREAM_OPEN: -EAGAIN rather than waiting to begin */
     SUBMIT_NO_CREATE = 8,  /* the same three: -ENOENT for a topic that does not exist */
-    SUBMIT_DURABLE = 16,   /* WAIT, WAIT_TAIL, FETCH: what is durable */
+    SUBMIT_DURABLE = 16,   /* WAIT, WAIT_TAIL: what is durable */
     SUBMIT_PEEK = 32,      /* CLAIM: move nothing */
     SUBMIT_STRICT = 64,    /* CLAIM: complete once the cursor's move is durable */
     SUBMIT_BY_CHUNK = 128, /* FETCH: arg is a chunk number */

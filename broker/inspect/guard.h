@@ -3,9 +3,9 @@
  * not change.
  * Runs on:    the thread that uses the object; put and removed while nothing is in flight.
  * Invariants: no file is made, written, renamed or removed: files are opened for reading only, and
- *             what would change one is refused with -EROFS. Syncs change nothing and are let through. The
- *             removal of files that were never finished, which a start of the broker does by the way,
- *             is passed over.
+ *             what would change one is refused with -EROFS. Syncs change nothing and are let
+ *             through. The removal of files that were never finished, which a start of the broker
+ *             does by the way, is passed over.
  * Not here:   what is read (survey.h).
  */
 #ifndef TUSK_BROKER_INSPECT_GUARD_H

@@ -70,11 +70,11 @@ struct tusk_broker_options {
  * Start a broker: recover the store, then serve. options may be NULL.
  * Cost:    returns when clients can connect; recovery reads what the store holds of topics.
  * Returns: 0 and *broker; -EINVAL an option; -EBUSY another broker has the store (it is given five
- *          seconds to let go); -EADDRINUSE another one listens on the socket; -EACCES, -ENOENT, -ENOSPC
- *          a directory or file cannot be made; -EBADMSG not a store, or a damaged one; -EPROTO a store
- *          of a newer version or of other options; -ENOSYS the kernel lacks or forbids the backend that
- *          was asked for; -EOPNOTSUPP the file system cannot do what direct asks for; -ENOMEM; other
- *          errors of the system.
+ *          seconds to let go); -EADDRINUSE another one listens on the socket; -EACCES, -ENOENT,
+ *          -ENOSPC a directory or file cannot be made; -EBADMSG not a store, or a damaged one;
+ *          -EPROTO a store of a newer version or of other options; -ENOSYS the kernel lacks or
+ *          forbids the backend that was asked for; -EOPNOTSUPP the file system cannot do what
+ *          direct asks for; -ENOMEM; other errors of the system.
  */
 TUSK_API int tusk_broker_start(struct tusk_broker **broker,
                                const struct tusk_broker_options *options);

@@ -53,10 +53,11 @@
  *           and nothing is written. What is not waited for (tusk_submit, tusk_submit_batch,
  *           tusk_reserve) fits half a lane (tusk_options.lane_bytes) with its headers.
  *
- * Streams   An entry or batch that doesn't fit half a lane travels in pieces while the call waits. Until
- *           it is all there the topic takes nothing else: appends of others wait in their lanes, in
- *           order, or are refused with -EAGAIN as their no_wait says. It needs no memory of its size,
- *           and readers see all of it at once or, when the call fails or its process dies, nothing.
+ * Streams   An entry or batch that doesn't fit half a lane travels in pieces while the call waits.
+ *           Until it is all there the topic takes nothing else: appends of others wait in their
+ *           lanes, in order, or are refused with -EAGAIN as their no_wait says. It needs no memory
+ *           of its size, and readers see all of it at once or, when the call fails or its process
+ *           dies, nothing.
  *
  * Retention What a topic gives back, oldest entries first and whole pieces of the log at a time:
  *             consumed     what every cursor of the topic has passed; a topic that nobody has read by
@@ -285,12 +286,14 @@ _Static_assert(sizeof(struct tusk_completion) == 32, "passed in arrays: never ch
 /* ---- Connection ------------------------------------------------------------------------------ */
 
 /*
- * Connect to the broker and one of its namespaces, waiting up to timeout_ms for the broker to appear and
- * for the namespace to be opened, which takes as long as its recovery when nobody had it open.
+ * Connect to the broker and one of its namespaces, waiting up to timeout_ms for the broker to
+ * appear and for the namespace to be opened, which takes as long as its recovery when nobody had it
+ * open.
  * Owner:   the caller; *tusk is written only on success.
  * Threads: any.  Cost: system calls and mappings; do it once per process and namespace.
- * Returns: 0; -ENOTCONN, -EACCES, -EPROTO, -ENOMEM, -EINVAL; and when the namespace cannot be opened, for
- *          the reason that the broker's log tells in words: -ENOSPC, -EIO, -EBADMSG, -EBUSY.
+ * Returns: 0; -ENOTCONN, -EACCES, -EPROTO, -ENOMEM, -EINVAL; and when the namespace cannot be
+ *          opened, for the reason that the broker's log tells in words: -ENOSPC, -EIO, -EBADMSG,
+ *          -EBUSY.
  */
 TUSK_API int tusk_connect(struct tusk **tusk, const struct tusk_options *options);
 
