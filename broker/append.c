@@ -135,10 +135,12 @@ int append_topic_ready(struct store *store, struct topic *topic,
     return store_topic_create(store, topic);
 }
 
+/* What may be refused for a reason of its own, by its seq or for no_wait, is looked at by itself. */
 static bool same_run(const struct submission *first, const struct submission *next)
 {
     return next->kind == SUBMIT_APPEND && next->topic == first->topic &&
            next->incarnation == first->incarnation && (next->flags & SUBMIT_AT) == 0 &&
+           ((next->flags ^ first->flags) & SUBMIT_NO_WAIT) == 0 &&
            (next->flags & ~SUBMIT_FLAGS_KNOWN) == 0;
 }
 

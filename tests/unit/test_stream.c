@@ -451,6 +451,10 @@ Test(stream, others_wait)
     cr_assert_eq(stage_answered(third, behind)->error, 0);
     const uint64_t still = stage_append(impatient, topic, 10, 8, SUBMIT_NO_WAIT);
     cr_assert_eq(stage_answered(impatient, still)->error, -EAGAIN, "before RESUME");
+    const uint64_t patient = stage_append(impatient, topic, 10, 10, 0);
+    const uint64_t behind_it = stage_append(impatient, topic, 10, 11, SUBMIT_NO_WAIT);
+    cr_assert_eq(stage_answered(impatient, patient)->error, 0);
+    cr_assert_eq(stage_answered(impatient, behind_it)->error, -EAGAIN, "nor in another's unit");
     (void)stage_ask(impatient, SUBMIT_RESUME, topic, 0, 0);
     const uint64_t passes_now = stage_append(impatient, topic, 10, 8, SUBMIT_NO_WAIT);
     cr_assert_eq(stage_answered(impatient, passes_now)->error, 0);
