@@ -219,9 +219,12 @@ bool lane_set_take(struct lane_set *set)
 
 void lane_set_release_fetched(struct lane_set *set)
 {
-    list_each(node, &set->parked)
-    {
-        fetch_release(set->store, list_entry(node, struct lane, queue), false);
+    struct list *const lists[] = {&set->parked, &set->waiting};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        list_each(node, lists[i])
+        {
+            fetch_release(set->store, list_entry(node, struct lane, queue), false);
+        }
     }
 }
 

@@ -57,8 +57,8 @@ void lane_set_stream_ended(struct lane_set *set);
 /* Publishes what the pass has done to the clients concerned and wakes those who wait for it. */
 void lane_set_publish(struct lane_set *set);
 
-/* Lets go of the chunks whose completions clients have reaped, for lanes that are parked and so have
- * no turn in which they would. */
+/* Lets go of the chunks whose completions clients have reaped, for lanes that have no turn in which
+ * they would: those that are parked or wait for a stream. */
 void lane_set_release_fetched(struct lane_set *set);
 
 /* Parks active lanes that have been empty for idle_ns. */
