@@ -52,6 +52,17 @@ struct record_text {
     uint16_t size;
 };
 
+/* The one group that there is, and the one option of topics. */
+#define RECORD_GROUP_DEFAULT "default"
+#define RECORD_KEY_RETENTION "retention"
+
+/* Of a string constant. */
+#define RECORD_TEXT(constant)                                                                      \
+    (struct record_text)                                                                           \
+    {                                                                                              \
+        .bytes = (constant), .size = sizeof(constant) - 1                                          \
+    }
+
 /* A place in a topic's log, with the seq of the next entry there. */
 struct record_place {
     uint64_t position;

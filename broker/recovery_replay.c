@@ -8,9 +8,6 @@
 #include "broker/recovery.h"
 #include "shm/retention_policy.h"
 
-static const char default_group[] = "default";
-static const char retention_key[] = "retention";
-
 void recovered_topic_init(struct recovered_topic *topic, uint64_t id, uint64_t chunk_bytes)
 {
     const struct record_place begin = {.position = chunk_first_frame(0, chunk_bytes)};
@@ -316,7 +313,7 @@ static int apply_cursor(struct recovered_topic *topic, const struct record_curso
     if (!place_valid(&cursor->cursor, chunk_bytes)) {
         return -EBADMSG;
     }
-    if (text_is(cursor->group, default_group)) {
+    if (text_is(cursor->group, RECORD_GROUP_DEFAULT)) {
         topic->cursor_exists = true;
         topic->cursor = cursor->cursor;
     }
@@ -354,7 +351,8 @@ static int apply_verdict(struct recovered_topic *topic, const struct record_verd
 
 static int apply_option(struct recovered_topic *topic, const struct record_topic_option *option)
 {
-    return text_is(option->key, retention_key) ? retention_set(topic, option->value) : -EPROTO;
+    return text_is(option->key, RECORD_KEY_RETENTION) ? retention_set(topic, option->value)
+                                                      : -EPROTO;
 }
 
 /* What is durable of topics. Those that were deleted since are not in a snapshot. */

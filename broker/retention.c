@@ -72,7 +72,7 @@ int retention_set(struct store *store, struct topic *topic, bool own,
     const struct record record = {
         .kind = RECORD_TOPIC_OPTION,
         .topic_id = topic->id,
-        .topic_option = {.key = {.bytes = "retention", .size = 9},
+        .topic_option = {.key = RECORD_TEXT(RECORD_KEY_RETENTION),
                          .value = retention_text(topic, &text)},
     };
     system_topic_append(store, &record);

@@ -246,7 +246,7 @@ static void list_cursor(struct store *store, const struct topic *topic)
     const struct record record = {
         .kind = RECORD_CURSOR,
         .topic_id = topic->id,
-        .cursor = {.group = {.bytes = "default", .size = 7},
+        .cursor = {.group = RECORD_TEXT(RECORD_GROUP_DEFAULT),
                    .cursor = {.position = cursor->position, .seq = cursor->seq},
                    .durable = {.position = topic->durable_position, .seq = topic->durable_seq}},
     };
