@@ -17,8 +17,8 @@ struct header_read {
     struct list waiters; /* of struct pending.queue */
 };
 
-/* Does the entry that is looked for, or all before it, lie at or behind a chunk's beginning? */
-enum verdict { VERDICT_BEFORE, VERDICT_AFTER, VERDICT_UNKNOWN };
+/* On which side of the entry that is looked for does a chunk begin? */
+enum side { SIDE_BEFORE, SIDE_AFTER, SIDE_UNKNOWN };
 
 static enum chunk_begin begin_of(const struct frame_header *first)
 {
@@ -35,30 +35,30 @@ static enum chunk_begin chunk_begin(const struct store *store, struct chunk *chu
     return chunk->begin;
 }
 
-static enum verdict known_or_not(const struct chunk *chunk)
+static enum side known_or_not(const struct chunk *chunk)
 {
-    return chunk->begin_unreadable ? VERDICT_AFTER : VERDICT_UNKNOWN;
+    return chunk->begin_unreadable ? SIDE_AFTER : SIDE_UNKNOWN;
 }
 
-static enum verdict chunk_judge(const struct store *store, const struct submission *sought,
-                                struct chunk *chunk)
+static enum side chunk_judge(const struct store *store, const struct submission *sought,
+                             struct chunk *chunk)
 {
     const bool by_time = (sought->flags & SUBMIT_BY_TIME) != 0;
     const uint64_t bound = by_time ? chunk->base_time_ns : chunk->base_seq;
     if (bound > sought->arg || (by_time && bound == sought->arg)) {
-        return VERDICT_AFTER;
+        return SIDE_AFTER;
     }
     if (!chunk->base_exact) {
         return known_or_not(chunk);
     }
     if (bound < sought->arg) {
-        return VERDICT_BEFORE;
+        return SIDE_BEFORE;
     }
     switch (chunk_begin(store, chunk)) {
     case BEGIN_ENTRY:
-        return VERDICT_BEFORE;
+        return SIDE_BEFORE;
     case BEGIN_REST:
-        return VERDICT_AFTER;
+        return SIDE_AFTER;
     case BEGIN_UNKNOWN:
         break;
     }
@@ -88,18 +88,18 @@ static uint32_t chunks_below(const struct store *store, const struct topic *topi
 
 /* Of chunks [0, high) the last that is BEFORE, or the first: steps back further and further until
  * one is, then halves what is between. UNKNOWN: *at has to be read first. */
-static enum verdict search(const struct store *store, const struct topic *topic,
-                           const struct submission *sought, uint32_t high, uint32_t *at)
+static enum side search(const struct store *store, const struct topic *topic,
+                        const struct submission *sought, uint32_t high, uint32_t *at)
 {
     uint32_t low = UINT32_MAX; /* none is known */
     uint32_t step = 1;
     *at = high > 0 ? high - 1 : 0;
     while (high > 0) {
-        const enum verdict verdict = chunk_judge(store, sought, topic->chunks[*at]);
-        if (verdict == VERDICT_UNKNOWN) {
-            return verdict;
+        const enum side side = chunk_judge(store, sought, topic->chunks[*at]);
+        if (side == SIDE_UNKNOWN) {
+            return side;
         }
-        if (verdict == VERDICT_BEFORE) {
+        if (side == SIDE_BEFORE) {
             low = *at;
         } else {
             high = *at;
@@ -111,11 +111,11 @@ static enum verdict search(const struct store *store, const struct topic *topic,
         }
         *at = low + (high - low) / 2;
         if (*at == low) {
-            return VERDICT_BEFORE;
+            return SIDE_BEFORE;
         }
     }
     *at = 0;
-    return VERDICT_BEFORE;
+    return SIDE_BEFORE;
 }
 
 static void header_learn(struct header_read *read, int result)
@@ -196,7 +196,7 @@ int chunk_locate(struct pending *pending, struct chunk **chunk)
     }
     uint32_t at;
     const uint32_t high = chunks_below(store, topic, &pending->submission);
-    if (search(store, topic, &pending->submission, high, &at) == VERDICT_UNKNOWN) {
+    if (search(store, topic, &pending->submission, high, &at) == SIDE_UNKNOWN) {
         return header_begin(pending, topic->chunks[at]);
     }
     *chunk = topic->chunks[at];

@@ -6,9 +6,9 @@
  * Invariants: at most one flush is in flight, so at most one write per block; frames appended after
  *             the capture carry the next sync's number, and nothing of them is written before this
  *             sync has succeeded; any write or sync error fences the store.
- * A flush that only writes (chunks that are complete, between two syncs) moves no watermark. It is a
- * stream: each write that is done makes room for the next chunk, until a sync is due or nothing is
- * complete.
+ * A flush that only writes (chunks that are complete, between two syncs) moves no watermark. It goes on
+ * by itself: each write that is done makes room for the next chunk, until a sync is due or nothing
+ * is complete.
  */
 #ifndef TUSK_BROKER_FLUSH_H
 #define TUSK_BROKER_FLUSH_H

@@ -18,15 +18,15 @@ struct chunk;
 
 enum {
     /* Readers that are followed at once; of more the ones that were heard of last. */
-    READ_AHEAD_STREAMS = 32,
+    READ_AHEAD_TRAILS = 32,
     /* The most that is kept ahead of one reader: deeper, a disk gains nothing. Bytes. */
     READ_AHEAD_BYTES_MAX = 4 * 1024 * 1024,
     /* All of them together: this part of the arena. */
     READ_AHEAD_PART = 8,
 };
 
-/* A reader, or several that go the same way together. */
-struct read_stream {
+/* Where a reader, or several that go the same way together, has got to. */
+struct read_trail {
     uint32_t topic; /* index and incarnation; incarnation 0: unused */
     uint64_t incarnation;
     uint64_t at;    /* the chunk that was used last */
@@ -37,8 +37,8 @@ struct read_stream {
 };
 
 struct read_ahead {
-    struct read_stream streams[READ_AHEAD_STREAMS];
-    struct read_stream *last; /* the one that was used last */
+    struct read_trail trails[READ_AHEAD_TRAILS];
+    struct read_trail *last; /* the one that was used last */
 };
 
 /* How a reader came to a chunk. */
