@@ -6,15 +6,16 @@
 # what is allowed by NAME, and fails if there is any.
 . "$(dirname "$0")/common.sh"
 
-library=$1
+library=${1-}
+[[ -n $library ]] || die 64 "usage: check-globals.sh LIBRARY [NAME...]"
 shift
 allowed=" completed.0 __dso_handle __TMC_END__ __cpu_features2 __cpu_model $* "
 found=$(objdump -t "$library" | awk '/ O \.(data|bss|tdata|tbss)[ \t]/ { print $NF }')
 bad=0
 for name in $found; do
     if [[ $allowed != *" $name "* ]]; then
-        echo "${library##*/} has a global: $name" >&2
+        say "${library##*/} has a global: $name" >&2
         bad=1
     fi
 done
-exit $bad
+exit "$bad"
