@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -116,7 +115,7 @@ static void stop_readable(struct control_source *source)
     stop_begin(broker);
 }
 
-/* One that nobody has told to cannot be replaced: its stores are lost, so the broker ends. */
+/* An engine that ends without having been told to takes its stores with it: so the broker ends. */
 static void engine_stopped(struct broker *broker)
 {
     broker->engines_running--;

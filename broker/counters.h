@@ -4,8 +4,9 @@
  * Runs on:    the thread that counters.c names as the writer; counters_describe() before any client.
  * Invariants: a counter has one writer and a cache line of its own in the directory; a name that
  *             ends in _total only grows, any other is a present value.
- * Cost:       counting is an addition in private memory; counters_publish(), once per pass, touches
- *             only the lines of what was counted since. So readers may be a pass behind.
+ * Cost:       counting is an addition in private memory; counters_publish(), a hundred times a second
+ *             at most, touches only the lines of what was counted since. So readers may be behind, by
+ *             a second where little happens.
  * Not here:   figures of one topic (directory.h); events (log.h).
  */
 #ifndef TUSK_BROKER_COUNTERS_H

@@ -1,6 +1,6 @@
 /*
  * I/O backends: which implementation of io.h reaches the disk, and whether past the page cache.
- * Runs on:    io_open() on the thread that will use the object, once for each engine.
+ * Runs on:    any thread; which one may use the object then, io.h says.
  * Invariants: all backends put the same bytes at the same places of the same files, so a store may
  *             be opened with another one each time. An object opens all its files alike: a file is
  *             never reached past the page cache and through it at once. Files that auto's two choices

@@ -73,6 +73,5 @@ void log_write(struct log *log, enum log_level level, const char *event, const c
  */
 const char *log_quote(struct log_quote *quote, const void *text, size_t bytes);
 #define LOG_QUOTE(text) log_quote(&(struct log_quote){{0}}, text, strlen(text))
-#define LOG_QUOTE_BYTES_OF(text, bytes) log_quote(&(struct log_quote){{0}}, text, bytes)
 
 #endif

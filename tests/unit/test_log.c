@@ -266,14 +266,15 @@ Test(log, quote_keeps_words_and_escapes_the_rest)
 Test(log, quote_holds_the_longest_topic_name_and_cuts_what_is_longer)
 {
     static char name[4096];
+    struct log_quote quote;
     memset(name, '\xff', sizeof name);
-    const char *longest = LOG_QUOTE_BYTES_OF(name, 255);
+    const char *longest = log_quote(&quote, name, 255);
     cr_expect_eq(strlen(longest), 255 * 4 + 2);
-    const char *cut = LOG_QUOTE_BYTES_OF(name, sizeof name);
+    const char *cut = log_quote(&quote, name, sizeof name);
     cr_expect_lt(strlen(cut), LOG_QUOTE_BYTES);
     cr_expect_str_eq(cut + strlen(cut) - 4, "...\"");
     memset(name, 'w', sizeof name);
-    cut = LOG_QUOTE_BYTES_OF(name, sizeof name);
+    cut = log_quote(&quote, name, sizeof name);
     cr_expect_lt(strlen(cut), LOG_QUOTE_BYTES);
     cr_expect_str_eq(cut + strlen(cut) - 4, "...\"");
 }
