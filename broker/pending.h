@@ -51,8 +51,8 @@ struct pending {
         int error;
     } result;
     void (*resume)(struct pending *pending); /* goes on here when what it waits for happens */
-    uint64_t
-        search_chunk; /* TOPIC_TRIM: where it looks for the entry; below first_chunk: not yet */
+    /* TOPIC_TRIM: where it looks for the entry; below first_chunk: not yet. */
+    uint64_t search_chunk;
     struct retention_policy retention; /* TOPIC_SET: what is to hold ... */
     bool retention_own;                /* ... of its own, or the store's */
     struct claim claim;

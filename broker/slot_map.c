@@ -17,37 +17,37 @@ void slot_map_init(struct slot_map *map, uint32_t system_groups, uint32_t writte
 
 void slot_map_deinit(struct slot_map *map)
 {
-    for (int i = 0; i < SLOT_LISTS; i++) {
-        bit_tree_deinit(&map->lists[i].groups);
+    for (int i = 0; i < SLOT_SETS; i++) {
+        bit_tree_deinit(&map->sets[i].groups);
     }
     free(map->groups);
     *map = (struct slot_map){0};
 }
 
-static enum slot_list list_of(const struct slot_group *group)
+static enum slot_set set_of(const struct slot_group *group)
 {
     if (group->used == 0) {
-        return group->written == ALL_UNITS ? LIST_FREE_WRITTEN : LIST_FREE_FRESH;
+        return group->written == ALL_UNITS ? SET_FREE_WRITTEN : SET_FREE_FRESH;
     }
     if (group->used == ALL_UNITS) {
-        return LIST_NONE;
+        return SET_NONE;
     }
-    return group->written & ~group->used ? LIST_PART_WRITTEN : LIST_PART_FRESH;
+    return group->written & ~group->used ? SET_PART_WRITTEN : SET_PART_FRESH;
 }
 
-static void list_remove(struct slot_map *map, enum slot_list list, uint32_t number)
+static void set_remove(struct slot_map *map, enum slot_set set, uint32_t number)
 {
-    if (list != LIST_NONE) {
-        bit_tree_clear(&map->lists[list].groups, number);
-        map->lists[list].count--;
+    if (set != SET_NONE) {
+        bit_tree_clear(&map->sets[set].groups, number);
+        map->sets[set].count--;
     }
 }
 
-static void list_add(struct slot_map *map, enum slot_list list, uint32_t number)
+static void set_add(struct slot_map *map, enum slot_set set, uint32_t number)
 {
-    if (list != LIST_NONE) {
-        bit_tree_set(&map->lists[list].groups, number);
-        map->lists[list].count++;
+    if (set != SET_NONE) {
+        bit_tree_set(&map->sets[set].groups, number);
+        map->sets[set].count++;
     }
 }
 
@@ -55,13 +55,13 @@ static void list_add(struct slot_map *map, enum slot_list list, uint32_t number)
 static void group_set(struct slot_map *map, uint32_t number, uint16_t used, uint16_t written)
 {
     struct slot_group *group = &map->groups[number];
-    const enum slot_list before = list_of(group);
+    const enum slot_set before = set_of(group);
     group->used = used;
     group->written = written;
-    const enum slot_list after = list_of(group);
+    const enum slot_set after = set_of(group);
     if (before != after) {
-        list_remove(map, before, number);
-        list_add(map, after, number);
+        set_remove(map, before, number);
+        set_add(map, after, number);
     }
 }
 
@@ -80,8 +80,8 @@ int slot_map_grow(struct slot_map *map, uint32_t groups)
         map->groups = larger;
         map->groups_max = groups_max;
     }
-    for (int i = 0; i < SLOT_LISTS; i++) {
-        if (bit_tree_grow(&map->lists[i].groups, map->groups_count + groups) != 0) {
+    for (int i = 0; i < SLOT_SETS; i++) {
+        if (bit_tree_grow(&map->sets[i].groups, map->groups_count + groups) != 0) {
             return -ENOMEM;
         }
     }
@@ -107,25 +107,25 @@ void slot_map_close(struct slot_map *map, uint32_t first, uint32_t groups)
     }
 }
 
-static uint32_t first_of(const struct slot_map *map, enum slot_list list, bool system)
+static uint32_t first_of(const struct slot_map *map, enum slot_set set, bool system)
 {
-    const bool whole = list == LIST_FREE_WRITTEN || list == LIST_FREE_FRESH;
+    const bool whole = set == SET_FREE_WRITTEN || set == SET_FREE_FRESH;
     if (whole && !system && slot_map_free_groups(map) <= map->system_groups) {
         return GROUP_NONE;
     }
-    return bit_tree_first(&map->lists[list].groups);
+    return bit_tree_first(&map->sets[set].groups);
 }
 
 /* Where slots are looked for, by what is wanted. Overwriting is faster than writing for the first
  * time, so written groups go to everybody as long as enough are left for those that need one. */
-static const enum slot_list *lists_to_try(const struct slot_map *map, unsigned flags)
+static const enum slot_set *sets_to_try(const struct slot_map *map, unsigned flags)
 {
-    static const enum slot_list big[] = {LIST_FREE_FRESH, LIST_FREE_WRITTEN, LIST_NONE};
-    static const enum slot_list big_written[] = {LIST_FREE_WRITTEN, LIST_FREE_FRESH, LIST_NONE};
-    static const enum slot_list small[] = {LIST_PART_FRESH, LIST_PART_WRITTEN, LIST_FREE_FRESH,
-                                           LIST_FREE_WRITTEN, LIST_NONE};
-    static const enum slot_list small_written[] = {LIST_PART_WRITTEN, LIST_FREE_WRITTEN,
-                                                   LIST_PART_FRESH, LIST_FREE_FRESH, LIST_NONE};
+    static const enum slot_set big[] = {SET_FREE_FRESH, SET_FREE_WRITTEN, SET_NONE};
+    static const enum slot_set big_written[] = {SET_FREE_WRITTEN, SET_FREE_FRESH, SET_NONE};
+    static const enum slot_set small[] = {SET_PART_FRESH, SET_PART_WRITTEN, SET_FREE_FRESH,
+                                          SET_FREE_WRITTEN, SET_NONE};
+    static const enum slot_set small_written[] = {SET_PART_WRITTEN, SET_FREE_WRITTEN,
+                                                  SET_PART_FRESH, SET_FREE_FRESH, SET_NONE};
     const bool plenty = slot_map_free_written(map) > map->written_groups;
     if (flags & SLOT_SMALL) {
         return flags & SLOT_WRITTEN ? small_written : small;
@@ -144,8 +144,8 @@ static uint16_t unit_to_take(const struct slot_group *group, unsigned flags)
 bool slot_map_take(struct slot_map *map, unsigned flags, uint32_t *slot)
 {
     uint32_t number = GROUP_NONE;
-    for (const enum slot_list *list = lists_to_try(map, flags); *list != LIST_NONE; list++) {
-        number = first_of(map, *list, flags & SLOT_SYSTEM);
+    for (const enum slot_set *set = sets_to_try(map, flags); *set != SET_NONE; set++) {
+        number = first_of(map, *set, flags & SLOT_SYSTEM);
         if (number != GROUP_NONE) {
             break;
         }
@@ -198,7 +198,7 @@ int slot_map_mark(struct slot_map *map, uint32_t slot, bool small)
 
 uint32_t slot_map_hold_fresh(struct slot_map *map)
 {
-    const uint32_t number = bit_tree_first(&map->lists[LIST_FREE_FRESH].groups);
+    const uint32_t number = bit_tree_first(&map->sets[SET_FREE_FRESH].groups);
     if (number != GROUP_NONE) {
         group_set(map, number, ALL_UNITS, map->groups[number].written);
     }

@@ -27,14 +27,8 @@ enum slot_flag {
     SLOT_SYSTEM = 4,  /* for the system topic */
 };
 
-enum slot_list {
-    LIST_FREE_WRITTEN,
-    LIST_FREE_FRESH,
-    LIST_PART_WRITTEN,
-    LIST_PART_FRESH,
-    LIST_NONE
-};
-enum { SLOT_LISTS = LIST_NONE };
+enum slot_set { SET_FREE_WRITTEN, SET_FREE_FRESH, SET_PART_WRITTEN, SET_PART_FRESH, SET_NONE };
+enum { SLOT_SETS = SET_NONE };
 
 struct slot_group {
     uint16_t used;    /* a bit for each unit */
@@ -48,10 +42,10 @@ struct slot_map {
     struct {
         struct bit_tree groups;
         uint32_t count;
-    } lists[SLOT_LISTS];
+    } sets[SLOT_SETS];
     uint32_t system_groups;
-    uint32_t
-        written_groups; /* free ones kept for who asks for SLOT_WRITTEN, while there are others */
+    /* Free ones kept for who asks for SLOT_WRITTEN, while there are others. */
+    uint32_t written_groups;
 };
 
 void slot_map_init(struct slot_map *map, uint32_t system_groups, uint32_t written_groups);
@@ -83,12 +77,12 @@ void slot_map_unhold(struct slot_map *map, uint32_t group, bool written);
 
 static inline uint32_t slot_map_free_written(const struct slot_map *map)
 {
-    return map->lists[LIST_FREE_WRITTEN].count;
+    return map->sets[SET_FREE_WRITTEN].count;
 }
 
 static inline uint32_t slot_map_free_groups(const struct slot_map *map)
 {
-    return map->lists[LIST_FREE_WRITTEN].count + map->lists[LIST_FREE_FRESH].count;
+    return map->sets[SET_FREE_WRITTEN].count + map->sets[SET_FREE_FRESH].count;
 }
 
 #endif
