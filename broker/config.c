@@ -1,7 +1,6 @@
 /* Config: see config.h for the contract. */
 #include "broker/config.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/magic.h>
@@ -17,7 +16,7 @@
 
 #define SHARED_MEMORY_DIR "/dev/shm"
 
-static_assert(CONFIG_PATH_BYTES >= PATH_MAX, "realpath() writes up to PATH_MAX bytes");
+_Static_assert(CONFIG_PATH_BYTES >= PATH_MAX, "realpath() writes up to PATH_MAX bytes");
 
 /* Copies text and says whether it fitted. */
 static int path_copy(char *path, size_t bytes, const char *text)

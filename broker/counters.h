@@ -12,7 +12,6 @@
 #ifndef TUSK_BROKER_COUNTERS_H
 #define TUSK_BROKER_COUNTERS_H
 
-#include <assert.h>
 #include <stdint.h>
 
 #include "shm/directory.h"
@@ -53,8 +52,8 @@ enum counter {
     COUNTER_SESSIONS_HOSTILE,
     COUNTER_COUNT
 };
-static_assert(COUNTER_COUNT <= 64, "struct counters has one bit for each");
-static_assert((int)COUNTER_COUNT <= (int)COUNTERS_MAX, "the directory has a place for each");
+_Static_assert(COUNTER_COUNT <= 64, "struct counters has one bit for each");
+_Static_assert((int)COUNTER_COUNT <= (int)COUNTERS_MAX, "the directory has a place for each");
 
 enum counter_writer { COUNTER_OF_ENGINE, COUNTER_OF_CONTROL };
 

@@ -56,7 +56,7 @@ struct namespace_words namespace_words(const struct namespace *space)
 {
     struct namespace_words words;
     struct log_quote quote;
-    snprintf(words.text, sizeof words.text, "%.90s",
+    snprintf(words.text, sizeof words.text, "%.*s", NAMESPACE_WORDS_BYTES - 1,
              log_quote(&quote, (const char *)space->facts.key, space->facts.key_bytes));
     return words;
 }

@@ -85,9 +85,11 @@ struct namespace *namespace_new(struct namespace_set *set, const void *key, uint
 /* Closed, or its engine has ended; no job runs and no session refers to it. */
 void namespace_free(struct namespace *space);
 
-/* The key in quotes, for words and log lines; lasts as long as the buffer. */
+/* The key in quotes, for words and log lines, cut where it is too long for them; lasts as long as the
+ * buffer. */
+enum { NAMESPACE_WORDS_BYTES = 96 };
 struct namespace_words {
-    char text[96];
+    char text[NAMESPACE_WORDS_BYTES];
 };
 struct namespace_words namespace_words(const struct namespace *space);
 #define NAMESPACE_WORDS(space) namespace_words(space).text

@@ -61,7 +61,7 @@ static int scan_one(void *context, const char *name)
 {
     const struct scan *scan = context;
     struct io_file *dir;
-    char path[CONFIG_PATH_BYTES + 256];
+    char path[CONFIG_PATH_BYTES + NAMESPACE_NAME_BYTES_MAX + 1];
     struct fault damage = {0};
     if (sweep(scan, name) || strlen(name) > NAMESPACE_NAME_BYTES_MAX ||
         namespace_set_find_name(scan->set, name) != NULL ||

@@ -1,7 +1,6 @@
 /* Options' table: see options_table.h for the contract. */
 #include "broker/options_table.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -231,7 +230,8 @@ const struct option_spec option_table[] = {
     {.name = "help", .help = "print this text and exit", .kind = OPTION_FLAG, .not_in_file = true},
 };
 const size_t option_count = sizeof option_table / sizeof option_table[0];
-static_assert(sizeof option_table / sizeof option_table[0] <= OPTIONS_MAX, "origins hold them all");
+_Static_assert(sizeof option_table / sizeof option_table[0] <= OPTIONS_MAX,
+               "origins hold them all");
 
 const struct option_spec *option_find(const char *name)
 {

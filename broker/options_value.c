@@ -1,7 +1,6 @@
 /* Options' values: see options_value.h for the contract. */
 #include "broker/options_value.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
@@ -14,11 +13,12 @@
 #include "broker/options_table.h"
 #include "shm/quantity.h"
 
-static_assert(sizeof(enum fsync_schedule) == sizeof(int) &&
-                  sizeof(enum idle_strategy) == sizeof(int) &&
-                  sizeof(enum io_backend) == sizeof(int) && sizeof(enum io_direct) == sizeof(int) &&
-                  sizeof(enum read_consistency) == sizeof(int),
-              "words are stored as int");
+_Static_assert(sizeof(enum fsync_schedule) == sizeof(int) &&
+                   sizeof(enum idle_strategy) == sizeof(int) &&
+                   sizeof(enum io_backend) == sizeof(int) &&
+                   sizeof(enum io_direct) == sizeof(int) &&
+                   sizeof(enum read_consistency) == sizeof(int),
+               "words are stored as int");
 
 static void *member_at(struct options *options, size_t offset)
 {

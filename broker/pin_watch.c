@@ -10,6 +10,7 @@
 #include "broker/fetch.h"
 #include "broker/pool_pins.h"
 #include "shm/pins.h"
+#include "shm/quantity.h"
 
 /* Looks per --pin-timeout: a pin is revoked at most one part of it late; and their bounds. */
 enum { LOOKS_PER_TIMEOUT = 8 };
@@ -57,7 +58,7 @@ static void revocation_say(struct store *store, const struct client *client, con
                 " action=\"the arena is short: its readers get ESTALE; let it read faster, or give "
                 "the broker a larger --arena\"",
                 client->session_id, (int)client->pid, (unsigned)client->uid, what, count,
-                store->config->pin_timeout_ns / 1000000);
+                store->config->pin_timeout_ns / NS_PER_MS);
 }
 
 static void revoked_say(struct store *store)

@@ -14,6 +14,7 @@
 #include "broker/stream_undo.h"
 #include "broker/system_topic.h"
 #include "shm/ensure.h"
+#include "shm/quantity.h"
 
 static void segments_changed(void *context, int result)
 {
@@ -319,7 +320,7 @@ int store_open(struct store *store, const struct mapping *arena, struct fault *f
     log_info(store->log, "store.open",
              "data=%s topics=%" PRIu32 " segments=%" PRIu32 " ms=%" PRIu64,
              LOG_QUOTE(store->config->data_dir), store->topics.present, store->segments.present,
-             took / 1000000);
+             took / NS_PER_MS);
     return 0;
 }
 
