@@ -19,7 +19,7 @@ struct lane;
 int fetch_begin(struct store *store, struct chunk *chunk, enum pool_use use);
 
 /* The same for a reader who goes through the topic, and to whom the next chunks may be useful too. The
- * chunk may be resident: STORE_READY, and the caller holds it now. */
+ * chunk may be resident: STORE_READY, and the caller is to hold it at once. */
 int fetch_use(struct store *store, struct chunk *chunk, enum read_kind kind);
 
 /* Begins loading a chunk for a reader that is expected, if it is cold. False: there is no room. */
