@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "broker/utf8.h"
+
 /* FNV-1a; the attempts differ from the first byte on. */
 static uint64_t key_hash(const unsigned char *key, size_t bytes, unsigned attempt)
 {
@@ -16,30 +18,11 @@ static uint64_t key_hash(const unsigned char *key, size_t bytes, unsigned attemp
     return hash;
 }
 
-/* Bytes of the UTF-8 character at the beginning of the text; 1 for a byte that begins none. */
+/* Bytes of the character at the beginning of the text; 1 for a byte that begins none. */
 static size_t character_bytes(const unsigned char *text, size_t bytes)
 {
-    static const struct {
-        unsigned char mask;
-        unsigned char lead;
-        uint32_t least; /* what needs so many bytes */
-    } forms[] = {{0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
-    for (size_t form = 0; form < sizeof forms / sizeof forms[0]; form++) {
-        const size_t length = form + 2;
-        if ((text[0] & forms[form].mask) != forms[form].lead || length > bytes) {
-            continue;
-        }
-        uint32_t point = text[0] & (unsigned char)~forms[form].mask;
-        for (size_t at = 1; at < length; at++) {
-            if ((text[at] & 0xc0) != 0x80) {
-                return 1;
-            }
-            point = point << 6 | (text[at] & 0x3f);
-        }
-        const bool surrogate = point >= 0xd800 && point <= 0xdfff;
-        return point < forms[form].least || point > 0x10ffff || surrogate ? 1 : length;
-    }
-    return 1;
+    const size_t length = utf8_length(text, bytes);
+    return length == 0 ? 1 : length;
 }
 
 static bool is_kept(unsigned char byte)

@@ -116,7 +116,6 @@ int inspection_open(struct inspection *inspection, struct io *io, const char *pa
         result = 0;
     }
     if (result == 0 && !inspection->start_accepts) {
-        inspection->salvaged = true;
         result = salvage_run(inspection, fault);
     }
     if (result != 0) {

@@ -28,7 +28,6 @@ struct inspection {
     struct fault start; /* why not */
 
     struct recovery recovery; /* topics, the system topic; empty where nothing is known */
-    bool salvaged;            /* it is not what a start found */
 };
 
 /*

@@ -20,7 +20,4 @@ void json_bool(const char *name, bool value);
 /* } and the end of the line. */
 void json_end(void);
 
-/* The bytes of the UTF-8 character at `bytes`, 0 if there is none that is well-formed. */
-size_t utf8_length(const void *bytes, size_t size);
-
 #endif

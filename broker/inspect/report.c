@@ -7,6 +7,7 @@
 #include <sysexits.h>
 
 #include "broker/inspect/json.h"
+#include "broker/utf8.h"
 
 static const char *weight_name(enum finding_weight weight)
 {
