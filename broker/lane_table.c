@@ -44,6 +44,7 @@ struct lane_record_shm *lane_table_take(struct lane_table *table, const struct l
     atom_store_relaxed(&record->head, 0);
     atom_store_relaxed(&record->cq_tail, 0);
     atom_store_relaxed(&record->intent_valid, INTENT_NONE);
+    atom_store_relaxed(&record->stream_topic, 0);
     atom_store_relaxed(&record->session_id, owner->session_id);
     atom_store_relaxed(&record->token, owner->token);
     atom_store_relaxed(&record->pid, owner->pid);
@@ -60,6 +61,7 @@ void lane_table_release(struct lane_table *table, struct lane_record_shm *record
     atom_store_relaxed(&record->lane_id, 0);
     fence_compiler(); /* free, then without an owner */
     atom_store_relaxed(&record->intent_valid, INTENT_NONE);
+    atom_store_relaxed(&record->stream_topic, 0);
     atom_store_relaxed(&record->session_id, 0);
     atom_store_relaxed(&record->token, 0);
     atom_store_relaxed(&record->pid, 0);

@@ -1,6 +1,6 @@
 /*
  * Lane table: which lane records of the ledger are in use, and by whom.
- * Runs on:    the control thread. A record's head, cq_tail and intent are the engine's from
+ * Runs on:    the control thread. A record's head, cq_tail, intent and stream are the engine's from
  *             MAIL_LANE_ATTACH until the lane is closed.
  * Invariants: a record with lane_id 0 is free; taken + free = all records.
  */

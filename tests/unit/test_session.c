@@ -265,6 +265,31 @@ Test(session, lane_is_given_back)
     pump();
 }
 
+/* Also after one that died in the middle of a unit, or of a stream. */
+Test(session, lane_finds_nothing_of_the_one_before)
+{
+    const int client = client_open();
+    const struct client_lane first = client_lane_open(client);
+    struct lane_record_shm *record = engine.lane->record;
+    atom_store_relaxed(&record->head, 64);
+    atom_store_relaxed(&record->intent_valid, INTENT_VALID);
+    atom_store_relaxed(&record->stream_topic, 1);
+    const union control_message close_first = lane_message(CONTROL_LANE_CLOSE, 77, first.lane_id);
+    say(client, &close_first);
+    pump();
+    answer_take(client, CONTROL_LANE_CLOSED, 77, NULL, 0);
+    cr_expect_eq(atom_load_relaxed(&record->stream_topic), 0);
+    const struct client_lane second = client_lane_open(client);
+    cr_assert_eq(engine.lane->record, record);
+    cr_expect_eq(atom_load_relaxed(&record->head), 0);
+    cr_expect_eq(atom_load_relaxed(&record->intent_valid), INTENT_NONE);
+    cr_expect_eq(atom_load_relaxed(&record->stream_topic), 0);
+    client_lane_drop(&first);
+    client_lane_drop(&second);
+    close(client);
+    pump();
+}
+
 Test(session, lanes_that_are_used_up_are_an_answer)
 {
     const int client = client_open();
