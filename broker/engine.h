@@ -25,7 +25,7 @@ struct engine_setup {
     uint32_t number;         /* among the broker's engines, for words */
 };
 
-/* Starts the thread and its ring, without a store. Returns when it takes mail (0), or has ended
+/* Starts the thread and its I/O object, without a store. Returns when it takes mail (0), or has ended
  * (-errno, with words in `fault`). What the setup points to must outlive the engine. */
 int engine_start(struct engine **engine, const struct engine_setup *setup, struct fault *fault);
 

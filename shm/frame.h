@@ -1,5 +1,5 @@
 /*
- * Frame: how entries lie in the log, in a chunk's image and in its slot alike (DESIGN: the frame).
+ * Frame: how entries lie in the log, in a chunk's image and in its slot alike.
  * A topic's log is cut into chunks: the first SMALL_CHUNKS have S = C / 16 bytes, later ones C.
  * A chunk begins with a chunk header; frames follow on 16-byte alignment. Little-endian.
  * Not here: checksums (broker/checksum.h); clients read frames that the broker has checked.

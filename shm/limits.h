@@ -1,6 +1,6 @@
 /*
  * Limits: every bound that both sides know, with its unit and its reason.
- * Not here: limits of one side only (broker/options.c, clientlib).
+ * Not here: limits of one side only (broker/config.h, clientlib).
  */
 #ifndef TUSK_SHM_LIMITS_H
 #define TUSK_SHM_LIMITS_H

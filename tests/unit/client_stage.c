@@ -102,7 +102,7 @@ static uint64_t room_at(uint64_t position)
     return chunk_start(chunk_no + 1, STAGE_CHUNK_BYTES) - position;
 }
 
-/* An entry as DESIGN's "the frame" lays it out. */
+/* An entry as shm/frame.h lays it out. */
 static void entry_put(struct stage *stage, struct stage_topic *topic, const unsigned char *data,
                       uint64_t size)
 {
