@@ -63,7 +63,7 @@ struct store {
     struct list moved;   /* of struct topic.moved */
     struct list publish; /* of struct lane.dirty: news for their clients */
     struct list cursors; /* of struct cursor.undurable */
-    struct list stalled; /* of struct pending.queue: claims that wait for `freed` */
+    struct list stalled; /* of struct pending.queue: what goes on once `freed` is set */
     struct list starved; /* of struct chunk.starved: wanted, no unit to load them into */
     struct list ticked;  /* of struct topic.ticked: retention looks at them every second */
     struct list frees;   /* of struct chunk.frees: trimmed, waiting for the sync of their record */
