@@ -221,15 +221,9 @@ static int opening_finish(struct opening *opening, struct fault *fault)
     return result;
 }
 
-/* The highest number + 1 whose slots have numbers. */
-static uint64_t numbers_end(const struct segment_set *set)
-{
-    return UINT32_MAX / GROUP_UNITS / set->segment_groups - 1;
-}
-
 static int number_check(const struct segment_set *set, uint64_t number, struct fault *fault)
 {
-    return number < numbers_end(set)
+    return number < segment_numbers_end(set)
                ? 0
                : fault_set(fault, -EBADMSG,
                            "%s/%016" PRIx64 ".seg is no segment of this store, whose numbers are "

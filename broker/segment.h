@@ -144,6 +144,12 @@ static inline uint64_t segment_set_next_ns(const struct segment_set *set)
     return set->removing ? set->remove_ns : UINT64_MAX;
 }
 
+/* Numbers of segments are below this: their slots' numbers have 32 bits. */
+static inline uint64_t segment_numbers_end(const struct segment_set *set)
+{
+    return UINT32_MAX / GROUP_UNITS / set->segment_groups - 1;
+}
+
 /* Is the slot one of a segment that is there? For numbers from disk. */
 bool segment_has_slot(const struct segment_set *set, uint32_t slot);
 

@@ -102,8 +102,8 @@ static uint32_t missing_number(const struct segment_set *set)
 static int growth_begin(struct segment_set *set)
 {
     set->growing_number = missing_number(set);
-    if (set->growing_number >= UINT32_MAX / GROUP_UNITS / set->segment_groups - 1) {
-        return -ENOSPC; /* slot numbers have 32 bits */
+    if (set->growing_number >= segment_numbers_end(set)) {
+        return -ENOSPC;
     }
     segment_header_fill(set, set->growing_number);
     return io_file_open(set->io, set->dir, unfinished_name(set->growing_number).text,
