@@ -1,7 +1,8 @@
 /*
  * Broker: everything put together: engines, namespaces, listener, sessions and the control thread.
- * Runs on:    start, stop and the rest on one thread, the owner's; it adds the control thread and
- *             the engines'. Several brokers may run in one process.
+ * Runs on:    start, stop and the rest on one thread, the owner's; it adds the control thread, the
+ *             engines' with their helpers, and those of namespaces' jobs. Several brokers may run in
+ *             one process.
  * Invariants: there are no globals and no signal handlers; the threads block all signals. After
  *             broker_stop(), or a start that failed, descriptors, mappings, threads and files are as
  *             they were before, but for the store and an empty directory for the socket.
@@ -25,9 +26,8 @@ int broker_start(struct broker **broker, const struct config *config, struct log
  * and wants to be stopped. Stays the broker's. */
 int broker_wait_fd(const struct broker *broker);
 
-/* Hears no client any more, lets the engine take and flush what clients have published, then closes
- * their sessions and frees everything. 0, or the errno that fenced the store or failed its last
- * flush. */
+/* Hears no client any more, lets the engines take and flush what clients have published, then closes
+ * their sessions and frees everything. 0, or the errno that fenced a store or failed its last flush. */
 int broker_stop(struct broker *broker);
 
 #endif
