@@ -232,7 +232,7 @@ Test(namespace_set, who_uses_it_is_told_and_default_stays)
     const union control_message delete = delete_message("n");
     say(client, &delete);
     pump_control();
-    error_take(client, 61, -EBUSY, "1 sessions");
+    error_take(client, 61, -EBUSY, "sessions: 1");
     const union control_message stays = delete_message("default");
     say(client, &stays);
     pump_control();
