@@ -36,7 +36,7 @@ const char *tusk_strerror(int error)
     case -EIO:
         return "writing to the store failed: no append is accepted until the broker is restarted";
     case -EACCES:
-        return "not allowed to use the broker's socket";
+        return "not allowed";
     case -ENOTCONN:
         return "no broker answered within the time allowed";
     case -EPROTO:
