@@ -247,28 +247,34 @@ static void mail_unwatched(struct io_watch *watch)
     engine->mail_watched = false;
 }
 
-static void stores_step(struct engine *engine)
+/* True: a store has come a stage further, so what it is to do next is not waited for. */
+static bool stores_step(struct engine *engine)
 {
+    bool further = false;
     list_each(node, &engine->stores)
     {
         struct engine_store *store = list_entry(node, struct engine_store, stores);
+        const enum engine_store_stage before = store->stage;
         engine_store_step(store);
+        further = further || store->stage != before;
         store_set_look(engine, store);
         if (store->stage == STORE_ENDED) {
             store_ended(engine, store);
         }
     }
+    return further;
 }
 
 static void engine_run(struct engine *engine)
 {
+    bool further = false;
     while (!engine->stopping || !list_empty(&engine->stores)) {
-        if (engine_pass(engine)) {
+        if (engine_pass(engine) || further) {
             engine->idle_since_ns = 0;
         } else {
             engine_idle(engine);
         }
-        stores_step(engine);
+        further = stores_step(engine);
     }
     io_unwatch(engine->io, &engine->mail_watch);
     while (engine->mail_watched) {
