@@ -200,6 +200,7 @@ static int verify_below(struct recovery_scan *scan, struct recovered_topic *topi
     if (fits && walk_below(scan, topic, place, frames, &below)) {
         frames->salt = below.salt;
         frames->in_batch = below.in_batch;
+        frames->in_stream = below.in_stream;
         return 0;
     }
     const uint64_t durable = topic->durable.position;
@@ -377,6 +378,16 @@ static void tail_found(struct recovered_topic *topic, struct record_place tail, 
     }
 }
 
+/* Does the scan begin at a trim, with a chunk? Then that may begin with the BATCH_END of a stream whose
+ * entries were all trimmed. */
+static bool trimmed_to_chunk(const struct recovery_scan *scan, const struct recovered_topic *topic)
+{
+    const uint64_t start = recovery_scan_start(topic).position;
+    const uint64_t chunk_no = chunk_number(start, scan->chunk_bytes);
+    return start > topic->durable.position &&
+           start == chunk_first_frame(chunk_no, scan->chunk_bytes);
+}
+
 int recovery_scan_topic(struct recovery_scan *scan, struct recovered_topic *topic,
                         recovery_frame_fn frame_fn, void *context)
 {
@@ -392,6 +403,7 @@ int recovery_scan_topic(struct recovery_scan *scan, struct recovered_topic *topi
     frame_scan_init(&frames, scan->chunk_bytes, recovery_scan_start(topic), topic->floors,
                     topic->floors_count);
     frames.salt_end = scan->salt_end;
+    frames.joining = trimmed_to_chunk(scan, topic);
     bool began_in_batch = false;
     do {
         result = walk_chunk(scan, topic, &frames, frame_fn, context, &began_in_batch);

@@ -112,13 +112,34 @@ static void read_by_position(struct reading *reading)
     cr_assert_eq(reading->seq, topic->next_seq);
 }
 
+/* The log may begin within a chunk, and there within a stream: what is below says so. */
+static void scan_begin(struct frame_scan *scan, struct stage *stage, const struct topic *topic)
+{
+    const uint64_t chunk_bytes = stage->store.chunk_bytes;
+    const uint64_t number = chunk_number(topic->first_position, chunk_bytes);
+    const struct chunk *chunk = topic_chunk(topic, number);
+    frame_scan_init(
+        scan, chunk_bytes,
+        (struct record_place){.position = topic->first_position, .seq = topic->first_seq}, NULL, 0);
+    if (chunk == NULL || topic->first_position == topic->tail_position) {
+        return;
+    }
+    const struct frame_chunk place = {
+        .topic_id = topic->id, .chunk_no = number, .generation = chunk->generation};
+    cr_assert_eq(frame_verify_begin(scan, stage_image(stage, chunk), chunk_bytes, &place), 0);
+    struct frame_view view;
+    while (scan->position < topic->first_position) {
+        cr_assert_eq(frame_scan_next(scan, &view), FRAME_STEP_FRAME);
+    }
+    cr_assert_eq(scan->position, topic->first_position);
+    cr_assert_eq(scan->seq, topic->first_seq);
+}
+
 static void read_by_scan(struct stage *stage, struct topic *topic)
 {
     const uint64_t chunk_bytes = stage->store.chunk_bytes;
     struct frame_scan scan;
-    frame_scan_init(
-        &scan, chunk_bytes,
-        (struct record_place){.position = topic->first_position, .seq = topic->first_seq}, NULL, 0);
+    scan_begin(&scan, stage, topic);
     uint64_t number = chunk_number(topic->first_position, chunk_bytes);
     while (scan.position != topic->tail_position) {
         const struct chunk *chunk = topic_chunk(topic, number);
