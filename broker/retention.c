@@ -331,7 +331,7 @@ void retention_loaded(struct store *store, struct topic *topic)
 void retention_look(struct store *store, struct topic *topic)
 {
     if (topic == NULL || topic == store->system || topic->state != TOPIC_PRESENT ||
-        store->fenced != 0) {
+        store->fenced != 0 || store->ending) {
         return;
     }
     chunks_drop(store, topic);

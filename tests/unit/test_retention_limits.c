@@ -355,6 +355,26 @@ Test(retention_limits, held_chunks_stay_until_they_are_let_go)
     cr_assert_eq(stage_holds(&stage), 0);
 }
 
+/* A client that leaves at a stop lets go of its chunk: what the topic may give up by then is not looked
+ * for any more, since what would be read for that comes back to a store that is no more. */
+Test(retention_limits, a_stop_begins_nothing)
+{
+    open_stage(FSYNC_EACH, "none");
+    append(80, 4000);
+    stage_close(&stage);
+    cr_assert_eq(retention_policy_parse("bytes=64KiB", &stage.config.retention), 0);
+    attach();
+    stage.reaping = false;
+    (void)stage_ask(lane, SUBMIT_FETCH, topic, 0, SUBMIT_BY_CHUNK);
+    stage_settle(&stage);
+    cr_assert_gt(topic_chunk(state(), 0)->holds, 0);
+    cr_assert_eq(state()->first_seq, 0);
+    stage_close(&stage); /* in which nothing may be in flight at the end */
+    stage.reaping = true;
+    attach();
+    check_begins();
+}
+
 static void own_policies(void)
 {
     open_stage(FSYNC_EACH, "bytes=128KiB");
