@@ -69,7 +69,6 @@ static enum side chunk_judge(const struct store *store, const struct submission 
 static uint32_t chunks_below(const struct store *store, const struct topic *topic,
                              const struct submission *sought)
 {
-    const uint64_t last = chunk_number(topic->tail_position, store->chunk_bytes);
     const bool by_time = (sought->flags & SUBMIT_BY_TIME) != 0;
     uint32_t low = 0;
     uint32_t high = topic->chunk_count;
@@ -77,7 +76,7 @@ static uint32_t chunks_below(const struct store *store, const struct topic *topi
         const uint32_t middle = low + (high - low) / 2;
         const struct chunk *chunk = topic->chunks[middle];
         const uint64_t bound = by_time ? chunk->base_time_ns : chunk->base_seq;
-        if (chunk->number <= last && chunk->started && bound <= sought->arg) {
+        if (chunk_is_visible(chunk, store->chunk_bytes) && bound <= sought->arg) {
             low = middle + 1;
         } else {
             high = middle;

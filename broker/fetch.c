@@ -348,10 +348,7 @@ void fetch_submit(struct pending *pending)
             return;
         }
     }
-    if (chunk != NULL && chunk_start(chunk->number, store->chunk_bytes) > topic->tail_position) {
-        chunk = NULL;
-    }
-    if (chunk == NULL || !chunk->started) {
+    if (chunk == NULL || !chunk_is_visible(chunk, store->chunk_bytes)) {
         const bool trimmed =
             (submission->flags & SUBMIT_BY_CHUNK) != 0 && submission->arg < topic->first_chunk;
         pending_complete(pending, 0, trimmed ? -ENODATA : -EAGAIN, 0);

@@ -122,9 +122,8 @@ static void trail_fill(struct store *store, struct read_trail *trail, const stru
     }
     while (trail->end < until && store->pool.ahead_count < budget_all(store)) {
         struct chunk *chunk = topic_chunk(topic, trail->end);
-        const bool visible =
-            chunk != NULL && chunk_start(chunk->number, store->chunk_bytes) <= topic->tail_position;
-        if (!visible || !chunk->started || !fetch_ahead(store, chunk)) {
+        if (chunk == NULL || !chunk_is_visible(chunk, store->chunk_bytes) ||
+            !fetch_ahead(store, chunk)) {
             return;
         }
         trail->end++;

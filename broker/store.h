@@ -60,6 +60,7 @@ struct store {
     uint64_t age_recorded_ns; /* the newest that a record of its own has */
 
     struct list streams; /* of struct stream.streams */
+    uint32_t streams_count;
     struct list moved;   /* of struct topic.moved */
     struct list publish; /* of struct lane.dirty: news for their clients */
     struct list cursors; /* of struct cursor.undurable */

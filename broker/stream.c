@@ -16,6 +16,9 @@
 /* What a completion says of a stream that its owner gave up. */
 enum { STREAM_ABORTED = -ECANCELED };
 
+/* So many streams as this part of the arena has chunks go on at once; others wait for one to end. */
+enum { STREAMS_PART = 4 };
+
 /* Makes one step of a lane's stream final. `unit`: it ends and is published. */
 static void step_final(struct store *store, struct lane *lane, const struct intent *intent,
                        struct unit *unit)
@@ -129,11 +132,21 @@ static int open_check(const struct stream_open_shm *open)
     return 0;
 }
 
-/* The chunk of the topic's end is there; a new stream takes the tail. STORE_READY, STORE_WAIT or
- * -errno. */
+/* What streams hold of the arena, each the chunk that it fills, leaves the most of it to others. */
+static uint32_t streams_max(const struct store *store)
+{
+    const uint32_t most = store->pool.bigs / STREAMS_PART;
+    return most > 0 ? most : 1;
+}
+
+/* The chunk of the topic's end is there; a new stream takes the tail. STORE_READY, STORE_HELD where
+ * there are too many others, STORE_WAIT or -errno. */
 static int stream_new(struct store *store, struct lane *lane, struct topic *topic,
                       const struct submission *submission, struct stream **made)
 {
+    if (store->streams_count >= streams_max(store)) {
+        return STORE_HELD;
+    }
     const uint64_t number = chunk_number(topic->tail_position, store->chunk_bytes);
     const int outcome = unit_chunk_prepare(store, topic, number, topic->next_seq);
     if (outcome != STORE_READY) {
@@ -156,6 +169,7 @@ static int stream_new(struct store *store, struct lane *lane, struct topic *topi
     topic->stream = stream;
     topic->stream_end = topic->tail_position;
     list_push_back(&store->streams, &stream->streams);
+    store->streams_count++;
     lane->stream = stream;
     if ((submission->flags & SUBMIT_QUIET) == 0) {
         lane->pending_count++;

@@ -10,9 +10,10 @@
  * Runs on:    the engine of the store.
  * Invariants: a topic has at most one stream, which alone appends to it until it is gone; the chunk
  *             that it fills is held; those behind it are written ahead and may be evicted, so it needs
- *             no memory that grows with it. Its frames carry one salt, BATCH and STREAM; the
- *             BATCH_END, a PAD of its own, comes with COMMIT. Frames of a stream that was rolled back
- *             are ruled out by a higher salt before the topic takes another append.
+ *             no memory that grows with it. There are no more streams at once than a quarter of the
+ *             arena has chunks. The frames of one carry one salt, BATCH and STREAM; the BATCH_END, a PAD
+ *             of its own, comes with COMMIT. Frames of a stream that was rolled back are ruled out by a
+ *             higher salt before the topic takes another append.
  *             Each step becomes final through the lane's redo record (ledger.h).
  * Trust:      sizes in the body are copied before they are used, and held against what OPEN announced.
  */
@@ -38,8 +39,8 @@ struct stream_plan {
     bool items;     /* the body is a batch's; else it is the one entry */
 };
 
-/* Makes a stream of the APPEND or BATCH at the lane's head, for stream_go_on(). STORE_READY, STORE_WAIT
- * or -errno. */
+/* Makes a stream of the APPEND or BATCH at the lane's head, for stream_go_on(). STORE_READY, STORE_WAIT,
+ * STORE_HELD or -errno. */
 int stream_begin_whole(struct store *store, struct lane *lane, struct topic *topic,
                        const struct submission *submission, const struct stream_plan *plan);
 

@@ -109,6 +109,7 @@ void stream_end(struct stream *stream)
     store->stream_ended = true;
     store_topic_moved(store, stream->topic);
     list_remove(&stream->streams);
+    store->streams_count--;
     free(stream);
 }
 

@@ -156,6 +156,12 @@ static inline struct chunk *topic_chunk(const struct topic *topic, uint64_t numb
                : NULL;
 }
 
+/* Is something of it below the tail? Of what an open stream has begun, nothing is. */
+static inline bool chunk_is_visible(const struct chunk *chunk, uint64_t chunk_bytes)
+{
+    return chunk->topic->tail_position > chunk_first_frame(chunk->number, chunk_bytes);
+}
+
 /* Must it stay in its topic? */
 static inline bool chunk_is_kept(const struct chunk *chunk)
 {
