@@ -78,7 +78,32 @@ int engine_store_open(struct engine_store **out, const struct engine_store_setup
     return 0;
 }
 
+/* No engine has had it: it is closed as it was opened. */
+static void store_discard(struct engine_store *served)
+{
+    struct store *store = &served->store;
+    struct fault fault = {0};
+    struct io *io;
+    const int error = io_open(&io, served->config.backend, served->config.direct, &fault);
+    if (error < 0) {
+        log_error(store->log, "store.left_open",
+                  "data=%s reason=%s action=\"its files stay open, and LOCK held, as long as this "
+                  "process lives\"",
+                  LOG_QUOTE(served->config.data_dir), LOG_QUOTE(fault.text));
+        return;
+    }
+    store->io = io;
+    store->dir.io = io;
+    store->segments.io = io;
+    store->numbers.writer.io = io;
+    store_close(store);
+    io_close(io);
+}
+
 void engine_store_free(struct engine_store *store)
 {
+    if (store != NULL && store->engine == NULL) {
+        store_discard(store);
+    }
     free(store);
 }

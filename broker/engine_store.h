@@ -86,7 +86,7 @@ struct engine_store {
 int engine_store_open(struct engine_store **store, const struct engine_store_setup *setup,
                       struct fault *fault);
 
-/* Of one that no engine has, or has any more. NULL is fine. */
+/* Of one that no engine has, which is closed then, or has any more. NULL is fine. */
 void engine_store_free(struct engine_store *store);
 
 static inline struct engine_store_options engine_store_options_of(const struct config *config)
