@@ -187,6 +187,7 @@ void stage_close(struct stage *stage)
     marks_begin(&stage->store, false);
     while (marks_running(&stage->store.marks)) {
         (void)marks_step(&stage->store);
+        (void)fetch_verify(&stage->store); /* of the system topic's tail */
         flush_tick(&stage->store);
         (void)io_poll(stage->io);
     }

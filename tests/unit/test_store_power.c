@@ -1,8 +1,9 @@
 /*
- * Power loss under a whole store: random appends, batches, entries of several chunks, claims, trims,
- * deletions and new topics on several schedules; the power goes at any moment and takes any subset of
- * the sectors that no sync covered; the store is opened again, sometimes while the disk fails, and
- * again. What was durable is there, what else is there is a prefix that ends where an entry or batch
+ * Power loss under a whole store: random appends, batches, streams, entries of several chunks, claims,
+ * trims, retention by consumption, bytes and age, deletions and new topics on several schedules, with
+ * snapshots all the time; streams are committed, aborted, timed out, and lose their lane or topic. The
+ * power goes at any moment and takes any subset of the sectors that no sync covered; the store is
+ * opened again, sometimes while the disk fails, and again. What was durable is there, what else is there is a prefix that ends where an entry or batch
  * ends, byte for byte; acknowledged trims, deletions and cursors hold; no entry is handed out twice
  * in one life, and no more than a claim allows in two.
  *
@@ -14,14 +15,17 @@
  * after recovery.
  */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/retention.h"
 #include "tests/support/deadline.h"
 #include "tests/unit/store_reader.h"
+#include "tests/unit/store_stream.h"
 
-enum { TOPICS = 6, ENTRIES = 6000, ASKS = 4000, PERSIST_MAX = 8 };
+enum { TOPICS = 6, WRITERS = 2, ENTRIES = 6000, ASKS = 4000, PERSIST_MAX = 8, STREAM_ENTRIES = 24 };
 
 struct entry {
     uint32_t size;
@@ -41,9 +45,10 @@ struct topic_model {
     uint64_t cursor_durable; /* acknowledged by claims */
     uint64_t cursor_before;  /* at the last start */
     bool used;
+    bool limited; /* retention may have taken what nobody read */
 };
 
-enum ask_kind { ASK_CLAIM, ASK_TRIM, ASK_DELETE, ASK_WAIT };
+enum ask_kind { ASK_CLAIM, ASK_TRIM, ASK_DELETE, ASK_WAIT, ASK_STREAM, ASK_SET };
 
 struct ask {
     enum ask_kind kind;
@@ -52,18 +57,31 @@ struct ask {
     struct topic_model *topic;
     uint64_t arg;               /* trim: its seq; claim: persist_every, 0: strict */
     uint64_t submitted[TOPICS]; /* wait: entries before it */
+    bool committed;             /* stream */
+};
+
+/* A lane that appends to every WRITERS-th topic, and its stream, if one is under way. */
+struct writer {
+    struct stage_lane *lane;
+    bool appended; /* through this lane, whose waits cover that and all before */
+    bool streaming;
+    int topic; /* of topics; -1: it was deleted since */
+    struct stage_stream stream;
+    uint32_t sizes[STREAM_ENTRIES];
+    uint32_t count;
 };
 
 static struct stage stage;
 static struct topic_model topics[TOPICS];
 static struct ask asks[ASKS];
 static unsigned asks_count;
-static struct stage_lane *writer;
+static struct writer writers[WRITERS];
 static struct stage_lane *reader;
 static unsigned names;
 static uint64_t seed;
 static unsigned long states;
-static unsigned long snapshots; /* that a start began with */
+static unsigned long snapshots;  /* that a start began with */
+static unsigned long streams[2]; /* that were given up, or committed */
 
 static uint64_t random_below(uint64_t below)
 {
@@ -72,7 +90,7 @@ static uint64_t random_below(uint64_t below)
 
 static uint64_t stamp_of(const struct topic_model *topic, uint64_t seq)
 {
-    return seq * 64 + (uint64_t)atoi(topic->name + 1) * UINT64_C(1000003);
+    return seq + (uint64_t)atoi(topic->name + 1) * UINT64_C(1000003);
 }
 
 static void topic_new(struct topic_model *topic)
@@ -80,7 +98,12 @@ static void topic_new(struct topic_model *topic)
     memset(topic, 0, sizeof *topic);
     snprintf(topic->name, sizeof topic->name, "t%u", ++names);
     topic->used = true;
-    topic->handle = stage_topic_open(writer, topic->name);
+    topic->handle = stage_topic_open(reader, topic->name);
+}
+
+static struct writer *writer_of(const struct topic_model *topic)
+{
+    return &writers[(topic - topics) % WRITERS];
 }
 
 static struct topic *state_of(const struct topic_model *topic)
@@ -102,10 +125,13 @@ static void append(struct topic_model *topic)
     const uint64_t kind = random_below(60);
     const uint64_t most = kind == 0 ? 100000 : kind < 6 ? 12000 : 900;
     const uint32_t size = (uint32_t)random_below(most);
-    if (topic->next + 1 >= ENTRIES || !stage_lane_has_room(writer, size)) {
+    struct writer *writer = writer_of(topic);
+    if (writer->streaming || topic->next + 1 >= ENTRIES ||
+        !stage_lane_has_room(writer->lane, size)) {
         return;
     }
-    (void)stage_append(writer, topic->handle, size, stamp_of(topic, topic->next), 0);
+    writer->appended = true;
+    (void)stage_append(writer->lane, topic->handle, size, stamp_of(topic, topic->next), 0);
     topic->entries[topic->next++] = (struct entry){.size = size, .ends = true};
 }
 
@@ -113,25 +139,110 @@ static void batch(struct topic_model *topic)
 {
     uint32_t sizes[12];
     const uint32_t count = 1 + (uint32_t)random_below(12);
-    if (topic->next + count >= ENTRIES || !stage_lane_has_room(writer, 12 * 6000)) {
+    struct writer *writer = writer_of(topic);
+    if (writer->streaming || topic->next + count >= ENTRIES ||
+        !stage_lane_has_room(writer->lane, 12 * 6000)) {
         return;
     }
-    unsigned char body[12 * 6016];
-    uint64_t bytes = 0;
+    const uint64_t stamp = stamp_of(topic, topic->next);
     for (uint32_t i = 0; i < count; i++) {
         sizes[i] = (uint32_t)random_below(random_below(8) == 0 ? 6000 : 500);
-        const struct batch_item_shm item = {.bytes = sizes[i]};
-        memcpy(body + bytes, &item, sizeof item);
-        stage_fill(body + bytes + sizeof item, sizes[i], stamp_of(topic, topic->next));
-        bytes += batch_item_bytes(sizes[i]);
         topic->entries[topic->next++] = (struct entry){.size = sizes[i], .ends = i + 1 == count};
     }
-    const struct stage_request request = {.kind = SUBMIT_BATCH,
-                                          .topic = topic->handle,
-                                          .arg = count,
-                                          .body = body,
-                                          .bytes = (uint32_t)bytes};
-    (void)stage_submit(writer, &request);
+    writer->appended = true;
+    (void)stage_batch(writer->lane, topic->handle, sizes, count, stamp, 0);
+}
+
+/* Streams. */
+
+static void stream_open(struct topic_model *topic)
+{
+    struct writer *writer = writer_of(topic);
+    if (writer->streaming || topic->next + STREAM_ENTRIES >= ENTRIES ||
+        !stage_lane_has_room(writer->lane, sizeof(struct stream_open_shm))) {
+        return;
+    }
+    writer->streaming = true;
+    writer->topic = (int)(topic - topics);
+    writer->count = 1 + (uint32_t)random_below(STREAM_ENTRIES);
+    const uint64_t most = random_below(3) == 0 ? 60000 : 900;
+    for (uint32_t i = 0; i < writer->count; i++) {
+        writer->sizes[i] = (uint32_t)random_below(most);
+    }
+    stage_stream_open(&writer->stream, writer->lane, topic->handle, writer->sizes, writer->count,
+                      stamp_of(topic, topic->next));
+}
+
+static void stream_finish(struct writer *writer, bool commit)
+{
+    if (!stage_lane_has_room(writer->lane, 0)) {
+        return;
+    }
+    (void)stage_ask(writer->lane, commit ? SUBMIT_STREAM_COMMIT : SUBMIT_STREAM_ABORT,
+                    writer->stream.topic, 0, 0);
+    struct topic_model *topic = writer->topic < 0 ? NULL : &topics[writer->topic];
+    struct ask *ask = ask_new(ASK_STREAM, writer->lane, writer->stream.ask, topic);
+    ask->committed = commit;
+    ask->arg = topic == NULL ? 0 : topic->next;
+    for (uint32_t i = 0; commit && topic != NULL && i < writer->count; i++) {
+        topic->entries[topic->next++] =
+            (struct entry){.size = writer->sizes[i], .ends = i + 1 == writer->count};
+    }
+    writer->streaming = false;
+    streams[commit]++;
+}
+
+static void writer_open(struct writer *writer)
+{
+    writer->lane = stage_lane_open(&stage);
+    writer->appended = false;
+    writer->streaming = false;
+}
+
+/* Its lane goes, when nothing but its stream is in it. */
+static void stream_orphan(struct writer *writer)
+{
+    if (writer->lane->lane->head != writer->lane->tail) {
+        return;
+    }
+    for (unsigned i = 0; i < asks_count;) {
+        if (asks[i].lane == writer->lane) {
+            asks[i] = asks[--asks_count];
+        } else {
+            i++;
+        }
+    }
+    stage_lane_close(writer->lane);
+    writer_open(writer);
+    streams[0]++;
+}
+
+static void streams_end(void)
+{
+    for (int i = 0; i < WRITERS; i++) {
+        while (writers[i].streaming) {
+            stream_finish(&writers[i], false);
+            (void)stage_pass(&stage);
+        }
+    }
+}
+
+static void stream_step(struct writer *writer)
+{
+    const uint64_t kind = random_below(60);
+    if (writer->stream.sent == writer->stream.bytes && kind > 20) {
+        stream_finish(writer, true);
+    } else if (kind == 0) {
+        stream_finish(writer, false);
+    } else if (kind == 1) {
+        stream_orphan(writer);
+    } else if (kind == 2) {
+        stage_clock(&stage, stage.config.stream_timeout_ns); /* for all of them */
+        (void)stage_pass(&stage);
+        streams_end();
+    } else {
+        (void)stage_stream_send(&writer->stream, 1 + random_below(UNIT_BYTES_MAX));
+    }
 }
 
 static void claim(struct topic_model *topic)
@@ -152,11 +263,30 @@ static void trim(struct topic_model *topic)
     topic->trim_asked = seq > topic->trim_asked ? seq : topic->trim_asked;
 }
 
-static void wait_durable(void)
+static void retention(struct topic_model *topic)
 {
-    const uint64_t user_data = stage_ask(writer, SUBMIT_WAIT, topics[0].handle, 0, SUBMIT_DURABLE);
-    struct ask *ask = ask_new(ASK_WAIT, writer, user_data, NULL);
-    for (int i = 0; i < TOPICS; i++) {
+    static const char *const policies[] = {
+        "consumed", "none",   "bytes=20000", "bytes=200000", "consumed,bytes=60000",
+        "age=20s",  "default"};
+    const char *policy = policies[random_below(sizeof policies / sizeof policies[0])];
+    char body[64];
+    const int bytes = snprintf(body, sizeof body, "retention%c%s", 0, policy) + 1;
+    topic->limited |= strstr(policy, "=") != NULL;
+    const struct stage_request request = {
+        .kind = SUBMIT_TOPIC_SET, .topic = topic->handle, .body = body, .bytes = (uint32_t)bytes};
+    const uint64_t user_data = stage_submit(reader, &request);
+    (void)ask_new(ASK_SET, reader, user_data, topic);
+}
+
+static void wait_durable(const struct writer *writer)
+{
+    if (writer->streaming || !writer->appended) {
+        return;
+    }
+    const uint64_t user_data =
+        stage_ask(writer->lane, SUBMIT_WAIT, topics[0].handle, 0, SUBMIT_DURABLE);
+    struct ask *ask = ask_new(ASK_WAIT, writer->lane, user_data, NULL);
+    for (int i = (int)(writer - writers); i < TOPICS; i += WRITERS) {
         ask->submitted[i] = topics[i].next;
     }
 }
@@ -167,9 +297,13 @@ static unsigned gone_count;
 
 static void delete (struct topic_model *topic)
 {
-    const uint64_t user_data = stage_ask(writer, SUBMIT_TOPIC_DELETE, topic->handle, 0, 0);
-    struct ask *ask = ask_new(ASK_DELETE, writer, user_data, NULL);
+    const uint64_t user_data = stage_ask(reader, SUBMIT_TOPIC_DELETE, topic->handle, 0, 0);
+    struct ask *ask = ask_new(ASK_DELETE, reader, user_data, NULL);
     ask->arg = (uint64_t)atoi(topic->name + 1);
+    struct writer *writer = writer_of(topic);
+    if (writer->streaming && writer->topic == topic - topics) {
+        writer->topic = -1;
+    }
     for (unsigned i = 0; i < asks_count; i++) {
         asks[i].topic = asks[i].topic == topic ? NULL : asks[i].topic;
         asks[i].submitted[topic - topics] = 0;
@@ -196,9 +330,30 @@ static void claim_answered(const struct ask *ask, const struct stage_answer *ans
     topic->cursor_durable = bound > topic->cursor_durable ? bound : topic->cursor_durable;
 }
 
+static void stream_answered(const struct ask *ask, const struct stage_answer *answer)
+{
+    if (ask->topic == NULL) {
+        return;
+    }
+    if (ask->committed) {
+        cr_assert_eq(answer->error, 0, "seed %zu: stream %d", (size_t)seed, answer->error);
+        cr_assert_eq(answer->seq, ask->arg);
+    } else {
+        cr_assert(answer->error == -ECANCELED || answer->error == -ETIMEDOUT, "seed %zu: stream %d",
+                  (size_t)seed, answer->error);
+    }
+}
+
 static void answered(const struct ask *ask, const struct stage_answer *answer)
 {
     switch (ask->kind) {
+    case ASK_STREAM:
+        stream_answered(ask, answer);
+        return;
+    case ASK_SET:
+        cr_assert(answer->error == 0 || answer->error == -ENOENT || answer->error == -ESTALE,
+                  "seed %zu: retention %d", (size_t)seed, answer->error);
+        return;
     case ASK_CLAIM:
         if (ask->topic != NULL) {
             claim_answered(ask, answer);
@@ -247,10 +402,15 @@ static void answers_look(void)
 static void step(void)
 {
     struct topic_model *topic = &topics[random_below(TOPICS)];
-    const bool full = !stage_lane_has_room(writer, 64) || !stage_lane_has_room(reader, 64);
+    struct writer *writer = &writers[random_below(WRITERS)];
+    const bool full = !stage_lane_has_room(writer->lane, 64) || !stage_lane_has_room(reader, 64);
     const uint64_t kind = full ? 99 : random_below(100);
-    if (kind < 45) {
+    if (kind < 50 && writer->streaming) {
+        stream_step(writer);
+    } else if (kind < 42) {
         append(topic);
+    } else if (kind < 45) {
+        stream_open(topic);
     } else if (kind < 55) {
         batch(topic);
     } else if (kind < 72) {
@@ -259,14 +419,19 @@ static void step(void)
         trim(topic);
     } else if (kind < 76) {
         delete (topic);
+    } else if (kind < 79) {
+        wait_durable(writer);
     } else if (kind < 80) {
-        wait_durable();
+        retention(topic);
     } else {
         (void)stage_pass(&stage);
         answers_look();
     }
     if (random_below(20) == 0) {
         stage_clock(&stage, 3000000);
+    }
+    if (random_below(50) == 0) {
+        retention_tick(&stage.store);
     }
 }
 
@@ -285,7 +450,7 @@ static void compare(void *context, const struct stage_entry *entry)
 
 static void topic_check(struct topic_model *topic, bool clean)
 {
-    topic->handle = stage_topic_open(writer, topic->name);
+    topic->handle = stage_topic_open(reader, topic->name);
     const struct topic *state = state_of(topic);
     if (state->state != TOPIC_PRESENT) {
         cr_assert_eq(topic->durable, 0, "seed %zu: %s is gone", (size_t)seed, topic->name);
@@ -313,8 +478,8 @@ static void topic_check(struct topic_model *topic, bool clean)
     cr_assert_geq(state->first_seq, trimmed, "seed %zu: %s has what was trimmed again",
                   (size_t)seed, topic->name);
     const uint64_t most = topic->trim_asked > at ? topic->trim_asked : at;
-    cr_assert_leq(state->first_seq, most, "seed %zu: %s begins at %zu", (size_t)seed, topic->name,
-                  (size_t)state->first_seq);
+    cr_assert(topic->limited || state->first_seq <= most, "seed %zu: %s begins at %zu",
+              (size_t)seed, topic->name, (size_t)state->first_seq);
     topic->next = topic->durable = next;
     topic->trimmed = topic->trim_asked = state->first_seq;
     topic->cursor_durable = 0;
@@ -324,7 +489,9 @@ static void topic_check(struct topic_model *topic, bool clean)
 
 static void lanes_open(void)
 {
-    writer = stage_lane_open(&stage);
+    for (int i = 0; i < WRITERS; i++) {
+        writer_open(&writers[i]);
+    }
     reader = stage_lane_open(&stage);
     asks_count = 0;
 }
@@ -364,6 +531,7 @@ static void restart(void)
                                               LOSE_NOTHING};
     const bool clean = random_below(10) == 0;
     if (clean) {
+        streams_end();
         stage_settle(&stage);
         answers_look();
         stage_close(&stage);
@@ -376,10 +544,10 @@ static void restart(void)
         topic_check(&topics[i], clean && stage.fault.error == 0);
     }
     for (unsigned i = 0; i < gone_count; i++) {
-        const struct stage_topic handle = stage_topic_open(writer, gone[i]);
+        const struct stage_topic handle = stage_topic_open(reader, gone[i]);
         cr_assert_eq(stage_topic_of(&stage, handle)->state, TOPIC_ABSENT, "seed %zu: %s is back",
                      (size_t)seed, gone[i]);
-        (void)stage_ask(writer, SUBMIT_TOPIC_CLOSE, handle, 0, 0);
+        (void)stage_ask(reader, SUBMIT_TOPIC_CLOSE, handle, 0, 0);
         (void)stage_pass(&stage);
     }
     gone_count = 0;
@@ -404,10 +572,10 @@ static void life_of_a_store(void)
         }
         restart();
     }
+    streams_end();
     stage_settle(&stage);
-    for (int i = 0; i < TOPICS; i++) {
-        cr_assert_eq(stage_holds(&stage), 0);
-    }
+    cr_assert_eq(stage_holds(&stage), 0);
+    cr_assert(list_empty(&stage.store.streams));
     stage_deinit(&stage);
 }
 
@@ -426,8 +594,12 @@ Test(store_power, any_moment, .timeout = 0)
         life_of_a_store();
         seed++;
     } while (now_ms() < end);
-    cr_log_info("%lu crash states, %lu snapshots, up to seed %zu", states, snapshots,
-                (size_t)seed - 1);
+    cr_log_info("%lu crash states, %lu snapshots, %lu streams (%lu given up), up to seed %zu",
+                states, snapshots, streams[0] + streams[1], streams[0], (size_t)seed - 1);
     cr_assert_gt(states, 20);
     cr_assert_gt(snapshots, states / 10);
+    cr_assert(streams[0] > 20 && streams[1] > 20);
+    for (int i = 0; i < WRITERS; i++) {
+        stage_stream_free(&writers[i].stream);
+    }
 }
