@@ -21,6 +21,14 @@
 #define TEST_TIME_FACTOR 1
 #endif
 
+/* Bytes that a process may grow by are multiplied by this: a sanitizer keeps for a while what was
+ * freed. */
+#if defined(__SANITIZE_ADDRESS__)
+#define TEST_MEMORY_FACTOR 8
+#else
+#define TEST_MEMORY_FACTOR 1
+#endif
+
 /* The condition holds. */
 #define check(condition)                                                                           \
     ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, "%s", #condition))
