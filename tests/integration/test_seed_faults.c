@@ -346,7 +346,7 @@ static void batches_without_end(size_t index, void *arg)
         if (tusk_batch_append(topic, batch, 20, NULL) != 0) {
             return; /* the broker was killed */
         }
-        (void)shared_add(arg, 1);
+        (void)shared_add((uint64_t *)arg + index, 1);
     }
 }
 
@@ -354,9 +354,10 @@ Test(seed_processes, seed_fault_10_of_a_batch_all_or_nothing_survives_a_crash)
 {
     broker = tuskd_start("--chunk 64K --fsync 1ms");
     for (uint64_t round = 1; round <= 5; round++) {
-        uint64_t *done = shared_memory(sizeof *done);
+        uint64_t *done = shared_memory(2 * sizeof *done);
         struct clients *writers = clients_start(2, batches_without_end, done);
-        wait_until(shared_get(done) >= 200 * round, 10000);
+        wait_until(shared_get(&done[0]) >= 100 * round && shared_get(&done[1]) >= 100 * round,
+                   10000);
         tuskd_kill(broker);
         clients_join(writers);
         tuskd_restart(broker, "--chunk 64K --fsync 1ms");
