@@ -178,7 +178,8 @@ Test(io, regions_come_and_go_while_others_stay)
     io_file_close(io, file);
 }
 
-/* Without the suite's own I/O object: its threads would not be in the child, but locks that they hold would. */
+/* Without the suite's own I/O object: its threads would not be in the child, but locks that they
+ * hold would. */
 Test(io_alone, memory_that_may_not_be_locked_is_used_unregistered)
 {
     /* Root is exempt from RLIMIT_MEMLOCK. */
