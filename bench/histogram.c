@@ -4,8 +4,17 @@
  */
 #include "bench/histogram.h"
 
-/* The largest value of a bucket. */
-static uint64_t bucket_top(unsigned bucket)
+#include <string.h>
+
+/* More than a product of a fraction and a count is off by: 0.07 * 100 is more than 7. */
+#define FRACTION_SLACK 1e-12
+
+uint64_t histogram_bucket_bottom(unsigned bucket)
+{
+    return bucket == 0 ? 0 : histogram_bucket_top(bucket - 1) + 1;
+}
+
+uint64_t histogram_bucket_top(unsigned bucket)
 {
     if (bucket < (1U << HISTOGRAM_SUB_BITS)) {
         return bucket;
@@ -27,15 +36,32 @@ void histogram_merge(struct histogram *histogram, const struct histogram *other)
 
 uint64_t histogram_quantile(const struct histogram *histogram, double fraction)
 {
-    const double wanted = fraction * (double)histogram->count;
-    uint64_t seen = 0;
+    const double wanted = fraction * (double)histogram->count * (1 - FRACTION_SLACK);
+    struct histogram_step step;
+    unsigned bucket = 0;
 
-    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        seen += histogram->buckets[i];
-        if (seen > 0 && (double)seen >= wanted) {
-            const uint64_t top = bucket_top(i);
-            return top < histogram->max ? top : histogram->max;
+    while (histogram_next(histogram, &bucket, &step)) {
+        if ((double)step.below >= wanted) {
+            return step.value;
         }
     }
     return histogram->max;
+}
+
+int histogram_next(const struct histogram *histogram, unsigned *bucket, struct histogram_step *step)
+{
+    if (*bucket == 0) {
+        memset(step, 0, sizeof *step);
+    }
+    for (; *bucket < HISTOGRAM_BUCKETS; ++*bucket) {
+        if (histogram->buckets[*bucket] > 0) {
+            const uint64_t top = histogram_bucket_top(*bucket);
+            step->value = top < histogram->max ? top : histogram->max;
+            step->count = histogram->buckets[*bucket];
+            step->below += step->count;
+            ++*bucket;
+            return 1;
+        }
+    }
+    return 0;
 }
