@@ -216,8 +216,8 @@ int main(void)
         const int result =
             settings.procs_given ? range_run(&report, &settings) : default_run(&report, &settings);
         if (result < 0) {
-            return trial_status(result);
+            return report_close(&report, result);
         }
     }
-    return report_close(&report);
+    return report_close(&report, 0);
 }

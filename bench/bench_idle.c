@@ -111,16 +111,20 @@ static int measure(struct report *report, const struct settings *settings,
                         .duration_s = TIME_LIMIT_S};
     char row[32];
 
+    snprintf(row, sizeof row, "%u idle sessions", sessions);
+    report_begin(report, row,
+                 &(struct result_shape){
+                     .processes = sessions, .fsync = settings->fsync, .idle = settings->idle});
     const int result = crew_run(&crew);
     if (result == 0) {
         const struct worker_result *probe = crew_results(&crew, 0);
         const struct histogram *latency_ns = &probe->latency_ns;
-        snprintf(row, sizeof row, "%u idle sessions", sessions);
         report_add(report, row, COLUMN_CPU,
                    100.0 * (double)probe->operations / (double)probe->entries);
         report_add(report, row, COLUMN_P50, (double)histogram_quantile(latency_ns, 0.5));
         report_add(report, row, COLUMN_P99, (double)histogram_quantile(latency_ns, 0.99));
         report_add(report, row, COLUMN_MAX, (double)latency_ns->max);
+        report_histogram(report, row, "append", latency_ns);
     }
     crew_deinit(&crew);
     return result;
@@ -158,8 +162,8 @@ int main(void)
             result = run(&report, &settings, settings.procs_max);
         }
         if (result < 0) {
-            return trial_status(result);
+            return report_close(&report, result);
         }
     }
-    return report_close(&report);
+    return report_close(&report, 0);
 }

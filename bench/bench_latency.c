@@ -223,8 +223,8 @@ int main(void)
     for (unsigned run = 0; run < settings.runs; run++) {
         const int result = all_run(&report, &settings);
         if (result < 0) {
-            return trial_status(result);
+            return report_close(&report, result);
         }
     }
-    return report_close(&report);
+    return report_close(&report, 0);
 }

@@ -264,8 +264,8 @@ int main(void)
     for (unsigned i = 0; i < settings.runs; i++) {
         const int result = run(&report, &settings);
         if (result < 0) {
-            return trial_status(result);
+            return report_close(&report, result);
         }
     }
-    return report_close(&report);
+    return report_close(&report, 0);
 }

@@ -4,6 +4,7 @@
  * Runs on:    one thread; the broker is stopped, started, killed and started again between the clients.
  */
 #include "bench/clock.h"
+#include "bench/interrupt.h"
 #include "bench/private_broker.h"
 #include "bench/report.h"
 #include "bench/trial.h"
@@ -73,7 +74,7 @@ static int fill(const struct private_broker *broker, const struct shape *shape)
         return failed(result, "connecting");
     }
     for (uint64_t i = 0; result == 0 && i < shape->topics; i++) {
-        result = topic_fill(tusk, i, shape->bytes / shape->topics);
+        result = interrupt_pending() ? -EINTR : topic_fill(tusk, i, shape->bytes / shape->topics);
     }
     if (result == 0) {
         result = tusk_flush(tusk, TUSK_DURABLE, FLUSH_TIMEOUT_MS);
@@ -126,6 +127,13 @@ static int run(struct report *report, const struct settings *settings, const str
     if (!settings_wants(settings, row)) {
         return 0;
     }
+    if (interrupt_pending()) {
+        return -EINTR;
+    }
+    report_begin(report, row,
+                 &(struct result_shape){.topics = (unsigned)shape->topics,
+                                        .fsync = settings->fsync,
+                                        .idle = settings->idle});
     int result = private_broker_start(&broker, settings, settings->fsync, settings->idle);
     if (result == 0) {
         result = measure(report, settings, &broker, shape, row);
@@ -163,8 +171,8 @@ int main(void)
             result = run(&report, &settings, &(struct shape){.topics = 10, .bytes = bytes});
         }
         if (result < 0) {
-            return trial_status(result);
+            return report_close(&report, result);
         }
     }
-    return report_close(&report);
+    return report_close(&report, 0);
 }

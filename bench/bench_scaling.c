@@ -84,9 +84,9 @@ int main(void)
         for (unsigned procs = settings.procs_min; procs <= settings.procs_max; procs++) {
             const int result = procs_measure(&report, &settings, procs);
             if (result < 0) {
-                return trial_status(result);
+                return report_close(&report, result);
             }
         }
     }
-    return report_close(&report);
+    return report_close(&report, 0);
 }

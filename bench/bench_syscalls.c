@@ -182,6 +182,13 @@ static int run(struct report *report, const struct settings *settings)
     int result = private_broker_start(&broker, settings, "none", settings->idle);
     for (size_t i = 0; i < SHAPES_COUNT && result == 0; i++) {
         double calls = 0;
+        report_begin(report, shapes[i].name,
+                     &(struct result_shape){.mode = shapes[i].name,
+                                            .processes = 1,
+                                            .size_min = ENTRY_SIZE,
+                                            .size_max = ENTRY_SIZE,
+                                            .fsync = "none",
+                                            .idle = settings->idle});
         result = shape_count(&broker, shapes[i].name, &calls);
         if (result == 0) {
             report_add(report, shapes[i].name, COLUMN_CALLS, calls);
@@ -213,8 +220,8 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < settings.runs; i++) {
         const int result = run(&report, &settings);
         if (result < 0) {
-            return trial_status(result);
+            return report_close(&report, result);
         }
     }
-    return report_close(&report);
+    return report_close(&report, 0);
 }

@@ -141,9 +141,9 @@ int main(void)
                                    ? shape_run(&report, &settings, &shapes[i])
                                    : 0;
             if (result < 0) {
-                return trial_status(result);
+                return report_close(&report, result);
             }
         }
     }
-    return report_close(&report);
+    return report_close(&report, 0);
 }

@@ -8,6 +8,7 @@
 #include "bench/crew.h"
 
 #include "bench/clock.h"
+#include "bench/interrupt.h"
 
 #include <linux/futex.h>
 #include <pthread.h>
@@ -156,9 +157,7 @@ static void signals_set(sigset_t *set)
 {
     sigemptyset(set);
     sigaddset(set, SIGCHLD);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGHUP);
+    interrupt_signals(set);
 }
 
 static unsigned members_count(const struct crew *crew)
@@ -198,16 +197,17 @@ static int members_fork(const struct crew *crew, struct member *members)
 {
     struct worker_result *results = crew->shared->results;
     const pid_t parent = getpid();
-    sigset_t none;
+    sigset_t ends;
 
-    sigemptyset(&none);
+    sigemptyset(&ends);
+    interrupt_signals(&ends); /* a terminal sends them to all; the parent ends its processes */
     fflush(NULL);
     for (size_t i = 0; i < crew->roles_count; i++) {
         const struct role *role = &crew->roles[i];
         for (unsigned process = 0; process < role->processes; process++) {
             const pid_t pid = fork();
             if (pid == 0) {
-                sigprocmask(SIG_SETMASK, &none, NULL);
+                sigprocmask(SIG_SETMASK, &ends, NULL);
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 if (getppid() != parent) {
                     _exit(STATUS_FAILED);
@@ -266,10 +266,7 @@ static int ready_wait(const struct crew *crew, struct member *members, unsigned 
             return 0;
         }
         futex_wait(&crew->shared->ready, ready, &look);
-        sigset_t pending;
-        sigpending(&pending);
-        if (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) ||
-            sigismember(&pending, SIGHUP)) {
+        if (interrupt_pending()) {
             return -EINTR;
         }
         const int left = members_reap(members, count);
@@ -302,6 +299,7 @@ static int members_wait(struct member *members, unsigned count, double seconds)
                                       .tv_nsec = (long)((deadline - now) % NS_PER_S)};
         const int signo = sigtimedwait(&set, NULL, &rest);
         if (signo > 0 && signo != SIGCHLD) {
+            raise(signo); /* it stays for interrupt_pending() */
             return -EINTR;
         }
     }

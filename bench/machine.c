@@ -18,9 +18,9 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define BATCHES 201
+#define BATCHES 101
 #define BATCH_TURNS 1000
-#define WARM_UP 20
+#define WARM_UP 10
 
 struct ping_pong {
     alignas(128) _Atomic unsigned ping;

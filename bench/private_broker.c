@@ -4,6 +4,7 @@
 #include "bench/private_broker.h"
 
 #include "bench/clock.h"
+#include "bench/interrupt.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -143,18 +144,6 @@ static int ready_wait(int ready_fd)
     return count == 0 ? -ETIMEDOUT : -ECHILD;
 }
 
-/* From here on a Ctrl-C waits until somebody looks for it, so that nothing is left behind. */
-static void signals_block(void)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-}
-
 /* Starts the process in directories that are there. */
 static int process_start(struct private_broker *broker, const struct settings *settings,
                          const char *fsync, const char *idle)
@@ -185,7 +174,7 @@ int private_broker_start(struct private_broker *broker, const struct settings *s
                          const char *fsync, const char *idle)
 {
     *broker = (struct private_broker){0};
-    signals_block();
+    interrupt_block(); /* nothing may be left behind */
     int result = directory_make(settings->data_dir, broker->directory);
     if (result == 0) {
         result = directory_make("/dev/shm", broker->run_directory);

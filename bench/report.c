@@ -3,16 +3,18 @@
  */
 #include "bench/report.h"
 
+#include "bench/clock.h"
+#include "bench/interrupt.h"
+
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <time.h>
-#include <unistd.h>
 
 #define CELL_TEXT 64
+#define STATUS_INTERRUPTED 130
+#define SAME_MEASUREMENT_NS (20 * NS_PER_MS) /* between samples; measurements take longer */
 
 /* ---- Figures --------------------------------------------------------------------------------- */
 
@@ -69,7 +71,8 @@ static void figure_print(char *text, size_t bytes, double value, enum report_uni
              value, unit == REPORT_TIME ? times[step] : large[step]);
 }
 
-static void cell_print(char *text, const struct report_cell *cell, enum report_unit unit)
+static void cell_print(char *text, const struct report_cell *cell,
+                       const struct report_column *column)
 {
     double sorted[REPORT_RUNS_MAX] = {0};
     char median[16];
@@ -81,10 +84,10 @@ static void cell_print(char *text, const struct report_cell *cell, enum report_u
         return;
     }
     cell_sort(cell, sorted);
-    figure_print(median, sizeof median, sorted_median(sorted, cell->count), unit);
-    figure_print(low, sizeof low, sorted[0], unit);
-    figure_print(high, sizeof high, sorted[cell->count - 1], unit);
-    if (cell->count == 1) {
+    figure_print(median, sizeof median, sorted_median(sorted, cell->count), column->unit);
+    figure_print(low, sizeof low, sorted[0], column->unit);
+    figure_print(high, sizeof high, sorted[cell->count - 1], column->unit);
+    if (cell->count == 1 || column->plain) {
         snprintf(text, CELL_TEXT, "%s", median);
     } else {
         snprintf(text, CELL_TEXT, "%s (%s..%s)", median, low, high);
@@ -97,82 +100,175 @@ static const char *const unit_names[] = {
     [REPORT_RATE] = "1/s", [REPORT_BYTES] = "B/s", [REPORT_TIME] = "ns",
     [REPORT_RATIO] = "1",  [REPORT_PERCENT] = "%", [REPORT_COUNT] = "count"};
 
-void report_open(struct report *report, const char *bench, const char *question,
-                 const struct settings *settings, const struct report_column *columns,
-                 unsigned columns_count)
+static void machine_print(const struct machine *machine, const struct settings *settings)
 {
-    memset(report, 0, sizeof *report);
-    report->bench = bench;
-    report->question = question;
-    report->settings = settings;
-    report->columns = columns;
-    report->columns_count = columns_count;
-    machine_measure(&report->machine, settings->data_dir);
-
-    const struct machine *machine = &report->machine;
-    printf("%s: %s\n", bench, question);
     printf("Machine: %s, %u cores, %.1f GiB, Linux %s, clock %s, data on %s (%s).\n", machine->cpu,
            machine->cores, machine->memory_gib, machine->kernel, machine->clock_source,
            settings->data_dir, machine->file_system);
     printf("Cache line round trip between two cores: median %.0f ns, best %.0f ns. "
            "One clock reading: %.0f ns, included in every latency.\n",
            machine->round_trip_ns, machine->round_trip_best_ns, machine->clock_cost_ns);
+}
+
+void report_open(struct report *report, const char *bench, const char *question,
+                 const struct settings *settings, const struct report_column *columns,
+                 unsigned columns_count)
+{
+    memset(report, 0, sizeof *report);
+    report->bench = bench;
+    report->settings = settings;
+    report->columns = columns;
+    report->columns_count = columns_count;
+    interrupt_block();
+    const int status = results_open(&report->results, settings->results, bench);
+    if (status != EX_OK) {
+        exit(status);
+    }
+    machine_measure(&report->machine, settings->data_dir);
+    report->round_trip_ns = report->machine.round_trip_ns;
+    report->round_trip_best_ns = report->machine.round_trip_best_ns;
+    printf("%s: %s\n", bench, question);
+    machine_print(&report->machine, settings);
     printf("fsync %s, idle %s, size %llu to %llu B, %g s each, median of %u runs (least..most).\n",
            settings->fsync, settings->idle, (unsigned long long)settings->size_min,
            (unsigned long long)settings->size_max, settings->duration_s, settings->runs);
     fflush(stdout);
+    progress_begin(&report->progress, bench);
+    load_mark(&report->marked);
 }
 
-static unsigned row_find(const struct report *report, const char *row)
+void report_expect(struct report *report, unsigned measurements)
 {
-    unsigned i = 0;
+    report->progress.expected = measurements;
+}
 
-    while (i < report->rows_count && strcmp(report->rows[i], row) != 0) {
-        i++;
+/* The row of that name, made if need be; NULL if there is no room, which is said. */
+static struct report_row *row_get(struct report *report, const char *name)
+{
+    for (unsigned i = 0; i < report->rows_count; i++) {
+        if (strcmp(report->rows[i].name, name) == 0) {
+            return &report->rows[i];
+        }
     }
-    return i;
+    if (report->rows_count == REPORT_ROWS_MAX) {
+        fprintf(stderr, "no room for more than %d rows: %s is left out\n", REPORT_ROWS_MAX, name);
+        return NULL;
+    }
+    struct report_row *row = &report->rows[report->rows_count++];
+    snprintf(row->name, sizeof row->name, "%s", name);
+    return row;
 }
 
-/* On a terminal: a sign of life for every figure. */
-static void progress_show(const char *text)
+void report_begin(struct report *report, const char *name, const struct result_shape *shape)
 {
-    if (isatty(STDERR_FILENO)) {
-        fputs(text, stderr);
+    struct report_row *row = row_get(report, name);
+
+    if (row) {
+        row->shape = *shape;
+    }
+    progress_step(&report->progress, name);
+}
+
+/* ---- The result that is being told -------------------------------------------------------------- */
+
+static void result_end(struct report *report)
+{
+    if (report->row) {
+        results_end(&report->results, &report->result, report->settings, &report->machine);
+        report->row = NULL;
     }
 }
 
-void report_add(struct report *report, const char *row, unsigned column, double value)
+static void result_begin(struct report *report, struct report_row *row)
 {
-    const unsigned i = row_find(report, row);
+    result_end(report);
+    report->row = row;
+    report->moved = false;
+    report->result.bench = report->bench;
+    report->result.name = row->name;
+    report->result.shape = &row->shape;
+    report->result.run = ++row->runs;
+    report->result.metrics_count = 0;
+    report->result.histograms_count = 0;
+}
 
-    if (i == REPORT_ROWS_MAX) {
-        fprintf(stderr, "no room for more than %d rows: %s is left out\n", REPORT_ROWS_MAX, row);
+/* What the machine was like from the result before until now: of two results that one measurement
+ * gave, the second has the first one's. */
+static void circumstances_note(struct report *report)
+{
+    struct load_mark now;
+
+    load_mark(&now);
+    if (now.wall_ns - report->marked.wall_ns > SAME_MEASUREMENT_NS) {
+        if (!report->moved) {
+            report->begun = report->marked;
+            report->moved = true;
+        }
+        report->load = load_between(&report->begun, &now);
+        machine_round_trip(&report->round_trip_ns, &report->round_trip_best_ns);
+        load_mark(&report->marked);
+    }
+    report->result.load = report->load;
+    report->result.round_trip_ns = report->round_trip_ns;
+    report->result.round_trip_best_ns = report->round_trip_best_ns;
+}
+
+static bool result_has(const struct result *result, const char *metric)
+{
+    for (unsigned i = 0; i < result->metrics_count; i++) {
+        if (strcmp(result->metrics[i].name, metric) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void report_add(struct report *report, const char *name, unsigned column, double value)
+{
+    struct report_row *row = row_get(report, name);
+    struct result *result = &report->result;
+
+    if (!row || row->cells[column].count == REPORT_RUNS_MAX) {
         return;
     }
-    if (i == report->rows_count) {
-        snprintf(report->rows[i], sizeof report->rows[i], "%s", row);
-        report->rows_count++;
+    if (row != report->row || result_has(result, report->columns[column].name)) {
+        result_begin(report, row);
     }
-    progress_show(".");
-    struct report_cell *cell = &report->cells[i][column];
-    if (cell->count < REPORT_RUNS_MAX) {
-        cell->values[cell->count++] = value;
-    }
+    circumstances_note(report);
+    row->cells[column].values[row->cells[column].count++] = value;
+    result->metrics[result->metrics_count++] = (struct result_metric){
+        report->columns[column].name, unit_names[report->columns[column].unit], value};
+    results_add(&report->results, result, result->metrics_count - 1, report->settings);
 }
 
-double report_median(const struct report *report, const char *row, unsigned column)
+void report_histogram(struct report *report, const char *name, const char *what,
+                      const struct histogram *histogram)
 {
-    const unsigned i = row_find(report, row);
+    struct report_row *row = row_get(report, name);
+    struct result *result = &report->result;
+
+    if (!row || row != report->row || result->histograms_count == RESULT_HISTOGRAMS_MAX) {
+        return;
+    }
+    result->histogram_names[result->histograms_count] = what;
+    result->histograms[result->histograms_count++] = *histogram;
+}
+
+double report_median(const struct report *report, const char *name, unsigned column)
+{
     double sorted[REPORT_RUNS_MAX] = {0};
 
-    if (i == report->rows_count) {
-        return 0;
+    for (unsigned i = 0; i < report->rows_count; i++) {
+        const struct report_row *row = &report->rows[i];
+        if (strcmp(row->name, name) == 0) {
+            cell_sort(&row->cells[column], sorted);
+            return sorted_median(sorted, row->cells[column].count);
+        }
     }
-    cell_sort(&report->cells[i][column], sorted);
-    return sorted_median(sorted, report->cells[i][column].count);
+    return 0;
 }
 
-/* ---- Writing --------------------------------------------------------------------------------- */
+/* ---- The table -------------------------------------------------------------------------------- */
 
 static void table_print(const struct report *report)
 {
@@ -183,9 +279,9 @@ static void table_print(const struct report *report)
     for (unsigned c = 0; c < report->columns_count; c++) {
         widths[c] = strlen(report->columns[c].name);
         for (unsigned r = 0; r < report->rows_count; r++) {
-            cell_print(text, &report->cells[r][c], report->columns[c].unit);
+            cell_print(text, &report->rows[r].cells[c], &report->columns[c]);
             widths[c] = strlen(text) > widths[c] ? strlen(text) : widths[c];
-            first = strlen(report->rows[r]) > first ? strlen(report->rows[r]) : first;
+            first = strlen(report->rows[r].name) > first ? strlen(report->rows[r].name) : first;
         }
     }
     printf("\n%-*s", (int)first, "");
@@ -194,98 +290,27 @@ static void table_print(const struct report *report)
     }
     printf("\n");
     for (unsigned r = 0; r < report->rows_count; r++) {
-        printf("%-*s", (int)first, report->rows[r]);
+        if (report->rows[r].runs == 0) {
+            continue;
+        }
+        printf("%-*s", (int)first, report->rows[r].name);
         for (unsigned c = 0; c < report->columns_count; c++) {
-            cell_print(text, &report->cells[r][c], report->columns[c].unit);
+            cell_print(text, &report->rows[r].cells[c], &report->columns[c]);
             printf("  %*s", (int)widths[c], text);
         }
         printf("\n");
     }
 }
 
-static void csv_write(const struct report *report, FILE *file)
+int report_close(struct report *report, int error)
 {
-    fprintf(file, "bench,shape,metric,unit,run,value\n");
-    for (unsigned r = 0; r < report->rows_count; r++) {
-        for (unsigned c = 0; c < report->columns_count; c++) {
-            const struct report_cell *cell = &report->cells[r][c];
-            for (unsigned run = 0; run < cell->count; run++) {
-                fprintf(file, "%s,\"%s\",\"%s\",%s,%u,%.6g\n", report->bench, report->rows[r],
-                        report->columns[c].name, unit_names[report->columns[c].unit], run + 1,
-                        cell->values[run]);
-            }
-        }
-    }
-}
-
-static void json_write_cell(const struct report *report, FILE *file, unsigned row, unsigned column)
-{
-    const struct report_cell *cell = &report->cells[row][column];
-    const struct machine *machine = &report->machine;
-    const struct settings *settings = report->settings;
-
-    fprintf(file, "{\"bench\":\"%s\",\"shape\":\"%s\",\"metric\":\"%s\",\"unit\":\"%s\",",
-            report->bench, report->rows[row], report->columns[column].name,
-            unit_names[report->columns[column].unit]);
-    fprintf(file, "\"values\":[");
-    for (unsigned run = 0; run < cell->count; run++) {
-        fprintf(file, "%s%.6g", run ? "," : "", cell->values[run]);
-    }
-    fprintf(file,
-            "],\"fsync\":\"%s\",\"idle\":\"%s\",\"size_min\":%llu,\"size_max\":%llu,"
-            "\"duration_s\":%g,\"cpu\":\"%s\",\"cores\":%u,\"kernel\":\"%s\",\"file_system\":"
-            "\"%s\",\"round_trip_ns\":%.1f,\"clock_cost_ns\":%.1f}\n",
-            settings->fsync, settings->idle, (unsigned long long)settings->size_min,
-            (unsigned long long)settings->size_max, settings->duration_s, machine->cpu,
-            machine->cores, machine->kernel, machine->file_system, machine->round_trip_ns,
-            machine->clock_cost_ns);
-}
-
-static void json_write(const struct report *report, FILE *file)
-{
-    for (unsigned r = 0; r < report->rows_count; r++) {
-        for (unsigned c = 0; c < report->columns_count; c++) {
-            if (report->cells[r][c].count > 0) {
-                json_write_cell(report, file, r, c);
-            }
-        }
-    }
-}
-
-static int file_write(const struct report *report, const char *suffix,
-                      void (*write)(const struct report *report, FILE *file))
-{
-    char path[PATH_MAX];
-    char stamp[32];
-    const time_t now = time(NULL);
-    struct tm parts;
-
-    gmtime_r(&now, &parts);
-    strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &parts);
-    snprintf(path, sizeof path, "%s/%s-%s.%s", report->settings->results, report->bench, stamp,
-             suffix);
-    FILE *file = fopen(path, "we");
-    if (!file) {
-        fprintf(stderr, "RESULTS: %s: %s\n", path, strerror(errno));
-        return EX_CANTCREAT;
-    }
-    write(report, file);
-    const int failed = ferror(file);
-    if (fclose(file) != 0 || failed) {
-        fprintf(stderr, "RESULTS: %s could not be written\n", path);
-        return EX_IOERR;
-    }
-    printf("Written: %s\n", path);
-    return EX_OK;
-}
-
-int report_close(struct report *report)
-{
-    progress_show("\n");
+    progress_end(&report->progress);
+    result_end(report);
     table_print(report);
-    if (!report->settings->results) {
-        return EX_OK;
+    const int status = results_close(&report->results);
+    if (error != 0 && interrupt_pending()) { /* which may have ended a child before us */
+        fprintf(stderr, "%s: interrupted; what had been measured is above\n", report->bench);
+        return STATUS_INTERRUPTED;
     }
-    const int status = file_write(report, "csv", csv_write);
-    return status != EX_OK ? status : file_write(report, "jsonl", json_write);
+    return error != 0 ? EX_SOFTWARE : status;
 }

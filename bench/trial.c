@@ -3,10 +3,6 @@
  */
 #include "bench/trial.h"
 
-#include <sysexits.h>
-
-#define STATUS_INTERRUPTED 130
-
 int trial_run(const struct settings *settings, const char *fsync, const char *idle,
               struct crew *crew)
 {
@@ -20,9 +16,4 @@ int trial_run(const struct settings *settings, const char *fsync, const char *id
     }
     private_broker_stop(&broker);
     return result;
-}
-
-int trial_status(int error)
-{
-    return error == 0 ? EX_OK : error == -EINTR ? STATUS_INTERRUPTED : EX_SOFTWARE;
 }

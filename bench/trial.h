@@ -14,7 +14,4 @@
 int trial_run(const struct settings *settings, const char *fsync, const char *idle,
               struct crew *crew);
 
-/* The exit status for a trial's error. */
-int trial_status(int error);
-
 #endif

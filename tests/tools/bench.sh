@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # make bench-NAME: builds and runs one benchmark: bench.sh NAME
 # FSYNC PROCS THREADS TOPICS SIZE BATCH DURATION BACKEND CONSUMERS IDLE come from the environment.
+# The figures go to RESULTS (build/results) too, with the commit that they are of.
 . "$(dirname "$0")/common.sh"
 
 name=${1-}
@@ -9,4 +10,8 @@ name=${1-}
 "$root/tests/tools/build.sh" --without-tests release
 program=$root/build/release/bin/bench-$name
 [[ -x $program ]] || die 64 "there is no benchmark '$name' (looked for $program)"
+export RESULTS=${RESULTS:-$root/build/results}
+mkdir -p "$RESULTS"
+COMMIT=$(git -C "$root" describe --always --dirty --abbrev=12 --match '' 2>/dev/null || echo unknown)
+export COMMIT
 TUSKD=$root/build/release/bin/tuskd exec "$program"
