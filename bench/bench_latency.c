@@ -1,230 +1,323 @@
 /*
- * bench-latency: how long does one append take until it is COMMITTED, and until another process
- * has the entry?
+ * bench-latency: how long does an append take until it is COMMITTED, and until another process has
+ * the entry: one append after the other (closed loop), and at rates that do not wait for answers
+ * (open loop)?
  * Runs on:    one main thread; the work is done by the processes of a crew.
  */
 #include "bench/clock.h"
 #include "bench/follower.h"
+#include "bench/open_loop.h"
 #include "bench/producer.h"
+#include "bench/rates.h"
 #include "bench/report.h"
 #include "bench/trial.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sysexits.h>
 
 enum column {
     COLUMN_P50,
+    COLUMN_P90,
     COLUMN_P99,
     COLUMN_P999,
+    COLUMN_P9999,
     COLUMN_MAX,
-    COLUMN_ROUND_TRIP,
+    COLUMN_COUNT,
+    COLUMN_OFFERED,
+    COLUMN_ACHIEVED,
+    COLUMN_KEPT,
+    COLUMN_LATE,
     COLUMN_RATIO,
-    COLUMN_RATE,
     COLUMNS
 };
 
 static const struct report_column columns[COLUMNS] = {
     [COLUMN_P50] = {"p50", REPORT_TIME},
+    [COLUMN_P90] = {"p90", REPORT_TIME},
     [COLUMN_P99] = {"p99", REPORT_TIME},
     [COLUMN_P999] = {"p99.9", REPORT_TIME},
+    [COLUMN_P9999] = {"p99.99", REPORT_TIME},
     [COLUMN_MAX] = {"most", REPORT_TIME},
-    [COLUMN_ROUND_TRIP] = {"cache line", REPORT_TIME},
-    [COLUMN_RATIO] = {"p50 / cache line", REPORT_RATIO},
-    [COLUMN_RATE] = {"operations/s", REPORT_RATE}};
+    [COLUMN_COUNT] = {"values", REPORT_COUNT},
+    [COLUMN_OFFERED] = {"offered/s", REPORT_RATE},
+    [COLUMN_ACHIEVED] = {"achieved/s", REPORT_RATE},
+    [COLUMN_KEPT] = {"kept", REPORT_PERCENT},
+    [COLUMN_LATE] = {"sent late p99", REPORT_TIME},
+    [COLUMN_RATIO] = {"p50 / cache line", REPORT_RATIO}};
 
-#define PACE_NS (100 * NS_PER_US) /* between two appends of the paced shapes */
+static const struct {
+    enum column column;
+    double fraction;
+} quantiles[] = {{COLUMN_P50, 0.5},
+                 {COLUMN_P90, 0.9},
+                 {COLUMN_P99, 0.99},
+                 {COLUMN_P999, 0.999},
+                 {COLUMN_P9999, 0.9999}};
 
-/* ---- A producer that leaves time between its appends, each carrying its time ------------------ */
+static const char *const idles[] = {"spin", "adaptive", "block"};
 
-struct paced {
-    struct tusk_topic *topic;
-    char *payload;
+#define IDLES (sizeof idles / sizeof *idles)
+#define RATES_DEFAULT "10K,100K,1M,50%,80%"
+#define ROW_BYTES 64
+
+struct bench {
+    struct settings settings;
+    struct report report;
+    struct rates rates;
 };
 
-struct paced_plan {
-    uint64_t size;
-};
+/* ---- What is reported ------------------------------------------------------------------------ */
 
-static int paced_prepare(struct worker *worker)
+static void latency_report(struct report *report, const char *row, const struct crew *crew,
+                           size_t role, const char *what)
 {
-    const struct paced_plan *plan = worker->arg;
-    struct paced *paced = calloc(1, sizeof *paced);
-    char name[32];
+    static struct histogram latency_ns;
 
-    if (!paced || !(paced->payload = calloc(1, plan->size))) {
-        return worker_fail(worker, -ENOMEM, "making a producer");
+    crew_latency(crew, role, &latency_ns);
+    for (size_t i = 0; i < sizeof quantiles / sizeof *quantiles; i++) {
+        report_add(report, row, quantiles[i].column,
+                   (double)histogram_quantile(&latency_ns, quantiles[i].fraction));
     }
-    worker->state = paced;
-    snprintf(name, sizeof name, PRODUCER_TOPIC_FORMAT, 0U);
-    int result = tusk_topic_open(worker->tusk, name, NULL, &paced->topic);
-    if (result == 0) {
-        result = tusk_flush(worker->tusk, TUSK_COMMITTED, -1);
+    report_add(report, row, COLUMN_MAX, (double)latency_ns.max);
+    report_add(report, row, COLUMN_COUNT, (double)latency_ns.count);
+    if (report->round_trip_ns > 0) {
+        report_add(report, row, COLUMN_RATIO,
+                   (double)histogram_quantile(&latency_ns, 0.5) / report->round_trip_ns);
     }
-    return result < 0 ? worker_fail(worker, result, "opening a topic") : 0;
+    report_histogram(report, row, what, &latency_ns);
 }
 
-static void paced_finish(struct worker *worker)
+/* From the first one's beginning to the last one's end. */
+static double rate_achieved(const struct crew_sum *sum)
 {
-    struct paced *paced = worker->state;
-
-    tusk_topic_close(paced->topic);
-    free(paced->payload);
-    free(paced);
+    return sum->end_ns > sum->begin_ns
+               ? (double)sum->entries * (double)NS_PER_S / (double)(sum->end_ns - sum->begin_ns)
+               : 0;
 }
 
-static int paced_work(struct worker *worker)
+/* Of an open loop: role 0 sends. */
+static void offer_report(struct report *report, const char *row, const struct crew *crew,
+                         double per_second)
 {
-    const struct paced_plan *plan = worker->arg;
-    const struct timespec pace = {.tv_nsec = (long)PACE_NS};
-    struct paced *paced = worker->state;
+    static struct histogram late_ns;
+    const struct crew_sum sum = crew_sum(crew, 0);
+    const double achieved = rate_achieved(&sum);
 
-    while (!worker_stopped(worker)) {
-        const uint64_t before_ns = clock_now_ns();
-        memcpy(paced->payload, &before_ns, sizeof before_ns);
-        const int result = tusk_append(paced->topic, paced->payload, plan->size, NULL);
-        if (result < 0) {
-            return worker_fail(worker, result, "tusk_append");
-        }
-        histogram_add(&worker->result->latency_ns, clock_now_ns() - before_ns);
-        worker->result->operations++;
-        worker->result->entries++;
-        nanosleep(&pace, NULL);
-    }
-    return 0;
+    crew_late(crew, 0, &late_ns);
+    report_add(report, row, COLUMN_OFFERED, per_second);
+    report_add(report, row, COLUMN_ACHIEVED, achieved);
+    report_add(report, row, COLUMN_KEPT, 100 * achieved / per_second);
+    report_add(report, row, COLUMN_LATE, (double)histogram_quantile(&late_ns, 0.99));
+    report_histogram(report, row, "sent late", &late_ns);
 }
 
 /* ---- Shapes ---------------------------------------------------------------------------------- */
 
-static void latency_report(struct report *report, const char *row, const struct crew *crew,
-                           size_t role, double round_trip_ns)
+/* Bytes that one producer of one measurement may write: half of all is for those that go as fast as
+ * they can or nearly, half for the others. */
+static uint64_t share_bytes(const struct bench *bench, bool fast)
 {
-    static struct histogram latency_ns;
-    const struct crew_sum sum = crew_sum(crew, role);
+    const struct settings *settings = &bench->settings;
+    const uint64_t trials =
+        (uint64_t)(fast ? bench->rates.count + 1 : 2 * bench->rates.count + 2) * IDLES;
 
-    crew_latency(crew, role, &latency_ns);
-    const double p50 = (double)histogram_quantile(&latency_ns, 0.5);
-    report_add(report, row, COLUMN_P50, p50);
-    report_add(report, row, COLUMN_P99, (double)histogram_quantile(&latency_ns, 0.99));
-    report_add(report, row, COLUMN_P999, (double)histogram_quantile(&latency_ns, 0.999));
-    report_add(report, row, COLUMN_MAX, (double)latency_ns.max);
-    report_add(report, row, COLUMN_ROUND_TRIP, round_trip_ns);
-    report_add(report, row, COLUMN_RATIO, round_trip_ns > 0 ? p50 / round_trip_ns : 0);
-    report_add(report, row, COLUMN_RATE,
-               (double)sum.entries * (double)NS_PER_S / (double)(sum.end_ns - sum.begin_ns));
+    return settings->bytes_max / 2 / trials / settings->runs / settings->procs_max;
 }
 
-/* One append after the other: the round trip. */
-static int round_trip_run(struct report *report, const struct settings *settings, const char *idle,
-                          const char *fsync, const char *row)
+/* One append after the other, or submitting as fast as completions come. */
+static int closed_run(struct bench *bench, const char *row, const char *idle, const char *fsync,
+                      enum producer_mode mode, double *per_second)
 {
+    const struct settings *settings = &bench->settings;
+    const bool waits = mode == PRODUCER_APPEND;
     const struct producer_plan plan = {
-        .mode = PRODUCER_APPEND,
+        .mode = mode,
         .topics = settings->procs_max,
         .batch = 1,
         .size_min = settings->size_min,
         .size_max = settings->size_max,
-        .log_bytes_max = settings->bytes_max / 6 / settings->runs / settings->procs_max,
-        .latency = true,
+        .log_bytes_max = share_bytes(bench, !waits),
+        .latency = waits,
+        .warm_up = true,
     };
     const struct role role = producer_role(settings->procs_max, 1, &plan);
+    const struct result_shape shape = {.mode = waits ? "append" : "submit, completions reaped",
+                                       .processes = settings->procs_max,
+                                       .threads = 1,
+                                       .topics = settings->procs_max,
+                                       .batch = 1,
+                                       .size_min = settings->size_min,
+                                       .size_max = settings->size_max,
+                                       .fsync = fsync,
+                                       .idle = idle};
     struct crew crew = {.roles = &role, .roles_count = 1, .duration_s = settings->duration_s};
-    double median_ns = 0;
-    double best_ns = 0;
 
-    if (!settings_wants(settings, row)) {
-        return 0;
-    }
-    machine_round_trip(&median_ns, &best_ns);
+    report_begin(&bench->report, row, &shape);
     const int result = trial_run(settings, fsync, idle, &crew);
     if (result == 0) {
-        latency_report(report, row, &crew, 0, median_ns);
+        const struct crew_sum sum = crew_sum(&crew, 0);
+        *per_second = rate_achieved(&sum);
+        report_add(&bench->report, row, COLUMN_ACHIEVED, *per_second);
+        if (waits) {
+            latency_report(&bench->report, row, &crew, 0, "append");
+        }
     }
     crew_deinit(&crew);
     return result;
 }
 
-/* Appends with pauses, and a process that waits for them. */
-static int paced_run(struct report *report, const struct settings *settings, const char *idle,
-                     const char *row_append, const char *row_entry)
+/* Appends at a fixed rate; with a reader in another process, or with completions. */
+static int open_run(struct bench *bench, const char *row, const char *idle, double per_second,
+                    bool reader)
 {
-    const struct paced_plan plan = {
-        .size = settings->size_max < sizeof(uint64_t) ? sizeof(uint64_t) : settings->size_max};
+    const struct settings *settings = &bench->settings;
+    const uint64_t size =
+        settings->size_max < sizeof(uint64_t) ? sizeof(uint64_t) : settings->size_max;
+    const struct open_loop_plan plan = {
+        .per_second = per_second,
+        .workers = settings->procs_max,
+        .size = size,
+        .operations_max = share_bytes(bench, !reader) / producer_log_bytes(size),
+        .idle = settings_idle(idle),
+        .completions = !reader,
+    };
     const struct follower_plan follow = {.topics = 1, .latency = true};
-    const struct role roles[] = {{.processes = 1,
-                                  .threads = 1,
-                                  .produces = true,
-                                  .prepare = paced_prepare,
-                                  .work = paced_work,
-                                  .finish = paced_finish,
-                                  .arg = &plan},
-                                 follower_role(1, &follow)};
-    struct crew crew = {.roles = roles, .roles_count = 2, .duration_s = settings->duration_s};
+    const struct role roles[] = {open_loop_role(&plan), follower_role(1, &follow)};
+    const struct result_shape shape = {.mode = reader ? "submit, one way" : "submit, COMMITTED",
+                                       .series = "rate",
+                                       .processes = settings->procs_max,
+                                       .threads = 1,
+                                       .topics = 1,
+                                       .consumers = reader,
+                                       .batch = 1,
+                                       .size_min = size,
+                                       .size_max = size,
+                                       .fsync = settings->fsync,
+                                       .idle = idle};
+    struct crew crew = {
+        .roles = roles, .roles_count = reader ? 2 : 1, .duration_s = settings->duration_s};
 
-    if (!settings_wants(settings, row_append) && !settings_wants(settings, row_entry)) {
-        return 0;
-    }
-    const int result = trial_run(settings, "none", idle, &crew);
+    report_begin(&bench->report, row, &shape);
+    const int result = trial_run(settings, settings->fsync, idle, &crew);
     if (result == 0) {
-        const double round_trip_ns = report->machine.round_trip_ns;
-        latency_report(report, row_append, &crew, 0, round_trip_ns);
-        latency_report(report, row_entry, &crew, 1, round_trip_ns);
+        latency_report(&bench->report, row, &crew, reader ? 1 : 0,
+                       reader ? "due to read" : "due to COMMITTED");
+        offer_report(&bench->report, row, &crew, per_second);
     }
     crew_deinit(&crew);
     return result;
 }
 
-static int all_run(struct report *report, const struct settings *settings)
+/* All rates of one kind with one idle strategy; those that are parts of the saturation rate are
+ * left out where that is 0. */
+static int rates_run(struct bench *bench, const char *kind, const char *idle, bool reader,
+                     double saturation)
 {
+    char row[ROW_BYTES];
+    int result = 0;
+
+    for (size_t i = 0; i < bench->rates.count && result == 0; i++) {
+        const struct rate *rate = &bench->rates.all[i];
+        const double per_second = rate_per_second(rate, saturation);
+        snprintf(row, sizeof row, "%s, %s, %s/s", kind, idle, rate->name);
+        if (rate->percent > 0) {
+            snprintf(row, sizeof row, "%s, %s, %s", kind, idle, rate->name);
+        }
+        if (per_second > 0 && settings_wants(&bench->settings, row)) {
+            result = open_run(bench, row, idle, per_second, reader);
+        }
+    }
+    return result;
+}
+
+static bool percents_wanted(const struct bench *bench)
+{
+    bool wanted = false;
+
+    for (size_t i = 0; i < bench->rates.count; i++) {
+        wanted = wanted || bench->rates.all[i].percent > 0;
+    }
+    return wanted;
+}
+
+static int idle_run(struct bench *bench, const char *idle)
+{
+    const char *fsync = bench->settings.fsync;
+    char row[ROW_BYTES];
+    double saturation = 0;
+    double ignored = 0;
+    int result = 0;
+
+    snprintf(row, sizeof row, "closed, COMMITTED, %s", idle);
+    if (settings_wants(&bench->settings, row)) {
+        result = closed_run(bench, row, idle, fsync, PRODUCER_APPEND, &ignored);
+    }
+    snprintf(row, sizeof row, "open, COMMITTED, %s, saturated", idle);
+    if (result == 0 && percents_wanted(bench) && settings_wants(&bench->settings, row)) {
+        result = closed_run(bench, row, idle, fsync, PRODUCER_COMPLETIONS, &saturation);
+    }
+    if (result == 0) {
+        result = rates_run(bench, "open, COMMITTED", idle, false, saturation);
+    }
+    if (result == 0) {
+        result = rates_run(bench, "one way", idle, true, 0);
+    }
+    return result;
+}
+
+static int all_run(struct bench *bench)
+{
+    const struct settings *settings = &bench->settings;
+    static const char durable_row[] = "closed, DURABLE, adaptive";
+    double ignored = 0;
     int result = 0;
 
     if (settings->idle_given) {
-        result =
-            round_trip_run(report, settings, settings->idle, settings->fsync, "append, COMMITTED");
+        result = idle_run(bench, settings->idle);
     } else {
-        result =
-            round_trip_run(report, settings, "spin", settings->fsync, "append, COMMITTED, spin");
-        if (result == 0) {
-            result = round_trip_run(report, settings, "adaptive", settings->fsync,
-                                    "append, COMMITTED, adaptive");
+        for (size_t i = 0; i < IDLES && result == 0; i++) {
+            result = idle_run(bench, idles[i]);
         }
-        if (result == 0) {
-            result = round_trip_run(report, settings, "block", settings->fsync,
-                                    "append, COMMITTED, block");
+        if (result == 0 && settings_wants(settings, durable_row)) {
+            result = closed_run(bench, durable_row, "adaptive", "each", PRODUCER_APPEND, &ignored);
         }
-        if (result == 0) {
-            result = round_trip_run(report, settings, "adaptive", "each", "append, DURABLE, each");
-        }
-    }
-    if (result == 0) {
-        result = paced_run(report, settings, settings->idle, "append, after a pause",
-                           "append to reader, after a pause");
     }
     return result;
 }
 
 int main(void)
 {
-    static struct report report;
-    struct settings settings = SETTINGS_DEFAULT;
+    static struct bench bench = {.settings = SETTINGS_DEFAULT};
+    struct settings *settings = &bench.settings;
 
-    strcpy(settings.fsync, "none");
-    settings.duration_s = 3;
-    settings_load(&settings);
-    settings_check_space(&settings);
-    report_open(&report, "bench-latency",
+    strcpy(settings->fsync, "none");
+    settings->duration_s = 0.5;
+    settings->rates = RATES_DEFAULT;
+    settings_load(settings);
+    settings_check_space(settings);
+    if (!rates_parse(&bench.rates, settings->rates)) {
+        fprintf(stderr,
+                "RATE=%s: expected up to %d rates with commas between them, each as entries per "
+                "second (10K, 1.5M) or as a part of the saturation rate (80%%)\n",
+                settings->rates, RATES_MAX);
+        return EX_USAGE;
+    }
+    report_open(&bench.report, "bench-latency",
                 "how long does an append take until it is acknowledged, and until another process "
                 "has the entry?",
-                &settings, columns, COLUMNS);
-    printf("%u producer process%s, one entry outstanding each; pauses of %llu us.\n",
-           settings.procs_max, settings.procs_max == 1 ? "" : "es",
-           (unsigned long long)(PACE_NS / NS_PER_US));
-    for (unsigned run = 0; run < settings.runs; run++) {
-        const int result = all_run(&report, &settings);
+                settings, columns, COLUMNS);
+    printf(
+        "%u producer process%s. closed: one append outstanding each; open: appends when they are "
+        "due at the rate, latency from when they were due; one way: the same, until a reader in "
+        "another process has the entry.\n",
+        settings->procs_max, settings->procs_max == 1 ? "" : "es");
+    for (unsigned run = 0; run < settings->runs; run++) {
+        const int result = all_run(&bench);
         if (result < 0) {
-            return report_close(&report, result);
+            return report_close(&bench.report, result);
         }
     }
-    return report_close(&report, 0);
+    return report_close(&bench.report, 0);
 }

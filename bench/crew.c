@@ -381,6 +381,16 @@ void crew_latency(const struct crew *crew, size_t role, struct histogram *latenc
     }
 }
 
+void crew_late(const struct crew *crew, size_t role, struct histogram *late_ns)
+{
+    const struct worker_result *results = crew_results(crew, role);
+
+    memset(late_ns, 0, sizeof *late_ns);
+    for (unsigned i = 0; i < crew->roles[role].processes * crew->roles[role].threads; i++) {
+        histogram_merge(late_ns, &results[i].late_ns);
+    }
+}
+
 void crew_deinit(struct crew *crew)
 {
     if (crew->shared) {

@@ -28,6 +28,7 @@ struct worker_result {
     uint64_t begin_ns; /* when it began to work */
     uint64_t end_ns;   /* when it had ended, its last flush included */
     struct histogram latency_ns;
+    struct histogram late_ns; /* open loop: from when an entry was due until it was sent */
 };
 
 /* What all processes of a crew see. */
@@ -91,8 +92,9 @@ struct crew_sum {
 };
 struct crew_sum crew_sum(const struct crew *crew, size_t role);
 
-/* All latencies of a role in one histogram. */
+/* All latencies of a role in one histogram, and how late its entries were sent. */
 void crew_latency(const struct crew *crew, size_t role, struct histogram *latency_ns);
+void crew_late(const struct crew *crew, size_t role, struct histogram *late_ns);
 
 void crew_deinit(struct crew *crew);
 

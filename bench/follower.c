@@ -77,15 +77,18 @@ static int entries_take(struct worker *worker, struct follower *follower, unsign
             return worker_fail(worker, -EBADMSG, "an entry is missing or came twice");
         }
         follower->topics[topic].next_seq++;
-        sum->bytes += entry->size;
-        follower->touched += entry->size > 0 ? *(const unsigned char *)entry->data : 0;
         if (follower->plan->latency) {
             uint64_t sent_ns = 0;
             memcpy(&sent_ns, entry->data, sizeof sent_ns);
+            if (sent_ns == 0) {
+                continue;
+            }
             histogram_add(&sum->latency_ns, clock_now_ns() - sent_ns);
         }
+        sum->entries++;
+        sum->bytes += entry->size;
+        follower->touched += entry->size > 0 ? *(const unsigned char *)entry->data : 0;
     }
-    sum->entries += (uint64_t)count;
     sum->operations++;
     atomic_store_explicit(&worker->shared->followed, sum->entries, memory_order_relaxed);
     return 0;

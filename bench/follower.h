@@ -11,7 +11,8 @@
 
 struct follower_plan {
     unsigned topics; /* topics bench-0 to bench-(topics-1), all of them read by each follower */
-    bool latency;    /* the payload begins with the clock_now_ns() of its submission */
+    bool latency;    /* each payload begins with a clock_now_ns(), from which its latency counts;
+                      * entries with 0 there are read and not counted */
 };
 
 /* A role of followers; arg is the plan, which stays the caller's. */

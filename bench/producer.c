@@ -78,6 +78,9 @@ int producer_prepare(struct worker *worker)
     if (result == 0) {
         result = tusk_flush(worker->tusk, TUSK_COMMITTED, WAIT_MS); /* makes the lane */
     }
+    if (result == 0 && plan->warm_up) {
+        result = tusk_append(producer->topic, producer->payload, plan->size_min, NULL);
+    }
     return result < 0 ? worker_fail(worker, result, "opening a topic") : 0;
 }
 

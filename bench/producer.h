@@ -28,6 +28,7 @@ struct producer_plan {
     uint64_t log_bytes_max;  /* of each worker, headers included */
     uint64_t operations_max; /* of each worker; 0: no limit */
     bool latency;            /* record that of each call */
+    bool warm_up;            /* append one entry before the start, which makes the topic */
     uint64_t lead_entries;   /* stay so close to the one follower; 0: go ahead */
 };
 

@@ -18,7 +18,7 @@ extern char **environ;
 /* The variables of settings.h; those of the broker begin with TUSK_. */
 static const char *const options[] = {"FSYNC",   "PROCS",    "THREADS",   "TOPICS", "CONSUMERS",
                                       "SIZE",    "BATCH",    "DURATION",  "RUNS",   "IDLE",
-                                      "BACKEND", "DATA_DIR", "MAX_BYTES", "ONLY"};
+                                      "BACKEND", "DATA_DIR", "MAX_BYTES", "ONLY",   "RATE"};
 
 static const struct {
     const char *name;

@@ -178,6 +178,7 @@ void settings_load(struct settings *settings)
     idle_load(settings);
     duration_load(settings);
     settings->backend = text_load("BACKEND", NULL);
+    settings->rates = text_load("RATE", settings->rates);
     settings->data_dir = text_load("DATA_DIR", text_load("TMPDIR", "/tmp"));
     settings->results = text_load("RESULTS", NULL);
     settings->only = text_load("ONLY", NULL);

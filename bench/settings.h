@@ -27,6 +27,7 @@ struct settings {
     unsigned runs;      /* RUNS: repetitions of each measurement */
     uint64_t size_min;  /* SIZE=N or A-B: bytes per entry */
     uint64_t size_max;
+    const char *rates;  /* RATE: a list of rates (rates.h) */
     double duration_s;  /* DURATION of one measurement */
     uint64_t bytes_max; /* MAX_BYTES that the whole program may write */
     bool idle_given;
