@@ -4,12 +4,12 @@
 #include "bench/private_broker.h"
 
 #include "bench/clock.h"
+#include "bench/directory.h"
 #include "bench/interrupt.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -26,7 +26,6 @@
 
 #define START_TIMEOUT_MS 60000
 #define STOP_TIMEOUT_MS 60000
-#define REMOVE_FDS 16 /* that nftw may hold open */
 
 static int problem(int error, const char *what, const char *name)
 {
@@ -52,38 +51,6 @@ static void tuskd_find(char *path, size_t bytes)
         }
     }
     snprintf(path, bytes, "tuskd");
-}
-
-static int directory_make(const char *parent, char *path)
-{
-    if (snprintf(path, PATH_MAX, "%s/tusk-bench-XXXXXX", parent) >= PATH_MAX) {
-        path[0] = '\0';
-        return problem(ENAMETOOLONG, "making a directory in", parent);
-    }
-    if (!mkdtemp(path)) {
-        const int error = errno;
-        path[0] = '\0';
-        return problem(error, "making a directory in", parent);
-    }
-    return 0;
-}
-
-static int entry_remove(const char *path, const struct stat *stat, int kind, struct FTW *at)
-{
-    (void)stat;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
-/* The broker may have removed it itself. */
-static void directory_remove(char *path)
-{
-    if (*path && nftw(path, entry_remove, REMOVE_FDS, FTW_DEPTH | FTW_PHYS) != 0 &&
-        errno != ENOENT) {
-        problem(errno, "removing", path);
-    }
-    *path = '\0';
 }
 
 static _Noreturn void tuskd_exec(const struct private_broker *broker,
