@@ -1,7 +1,7 @@
 # The front door: drives CMake. The work is done by the scripts in tests/tools.
 tools := tests/tools
 benches := bench-writes bench-reads bench-latency bench-fsync bench-scaling bench-idle bench-syscalls \
-	bench-recovery
+	bench-recovery bench-peers
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test $(benches) install format lint clean
@@ -13,6 +13,7 @@ help:
 	@echo 'make bench-latency  append to acknowledged    make bench-fsync    durable appends'
 	@echo 'make bench-scaling  throughput by processes   make bench-idle     1,000 idle sessions'
 	@echo 'make bench-syscalls system calls of clients   make bench-recovery start time and memory'
+	@echo 'make bench-peers    beside pipes, queues, files, LMDB, RocksDB, Redis, NATS: PEERS="pipe redis"'
 	@echo 'make show-recovery  draws it: build/results/bench-recovery.svg and .png'
 	@echo '  variables (bench/README.md): FSYNC PROCS THREADS TOPICS SIZE BATCH DURATION BACKEND CONSUMERS IDLE'
 	@echo 'make soak-NAME      a promise at full size; without a NAME that is known: lists them'

@@ -7,9 +7,7 @@
  *             another one of them. A peer that fails is said to and costs only its own figures.
  */
 #include "bench/peer_trial.h"
-#include "bench/private_broker.h"
 #include "bench/report.h"
-#include "bench/trial.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,15 +31,19 @@ static const struct report_column columns[COLUMNS] = {
 
 struct question {
     const char *name;
+    const char *mode;
     enum peer_shape shape;
     size_t size;
     bool batches;
 };
 
 static const struct question questions[] = {
-    {"64 B one by one", PEER_RELAY, 64, false},    {"64 B in batches", PEER_RELAY, 64, true},
-    {"1 KiB one by one", PEER_RELAY, 1024, false}, {"16 KiB one by one", PEER_RELAY, 16384, false},
-    {"256 B durable", PEER_DURABLE, 256, false},   {"64 B there and back", PEER_PING, 64, false},
+    {"64 B one by one", "relay", PEER_RELAY, 64, false},
+    {"64 B in batches", "relay batches", PEER_RELAY, 64, true},
+    {"1 KiB one by one", "relay", PEER_RELAY, 1024, false},
+    {"16 KiB one by one", "relay", PEER_RELAY, 16384, false},
+    {"256 B durable", "durable", PEER_DURABLE, 256, false},
+    {"64 B there and back", "ping-pong", PEER_PING, 64, false},
 };
 
 #define QUESTIONS_COUNT (sizeof questions / sizeof *questions)
@@ -53,6 +55,8 @@ static const struct question questions[] = {
 struct selection {
     const struct peer *peers[PEERS_MAX];
     size_t count;
+    bool counting; /* how many measurements there are, only */
+    unsigned measurements;
     bool failed; /* one of them, in one measurement */
 };
 
@@ -154,7 +158,7 @@ static void row_name(const struct peer *peer, const struct question *question, u
                      char *row, size_t bytes)
 {
     if (question->shape == PEER_DURABLE) {
-        snprintf(row, bytes, "%s, %u sender%s: %s [%s]", question->name, senders,
+        snprintf(row, bytes, "%s by %u sender%s: %s [%s]", question->name, senders,
                  senders == 1 ? "" : "s", peer->name, peer->syncs);
     } else {
         snprintf(row, bytes, "%s: %s [%s]", question->name, peer->name,
@@ -176,6 +180,7 @@ static void figures_report(struct report *report, const struct question *questio
     report_add(report, row, COLUMN_P50, (double)histogram_quantile(latency_ns, 0.5));
     report_add(report, row, COLUMN_P99, (double)histogram_quantile(latency_ns, 0.99));
     report_add(report, row, COLUMN_P999, (double)histogram_quantile(latency_ns, 0.999));
+    report_histogram(report, row, question->mode, latency_ns);
 }
 
 static size_t batch_choose(const struct settings *settings, const struct peer *peer,
@@ -186,18 +191,46 @@ static size_t batch_choose(const struct settings *settings, const struct peer *p
     return !question->batches ? 1 : settings->batch <= most ? settings->batch : most;
 }
 
+static struct result_shape shape_get(const struct settings *settings, const struct peer *peer,
+                                     const struct question *question, unsigned senders)
+{
+    const bool durable = question->shape == PEER_DURABLE;
+    const bool sizes = question->shape == PEER_RELAY && !question->batches;
+
+    return (struct result_shape){.system = peer->name,
+                                 .mode = question->mode,
+                                 .series = durable ? "processes"
+                                           : sizes ? "size"
+                                                   : NULL,
+                                 .processes = peer->threads ? 1 : senders,
+                                 .threads = peer->threads ? senders : 1,
+                                 .topics = 1,
+                                 .consumers = durable ? 0 : 1,
+                                 .batch = (unsigned)batch_choose(settings, peer, question),
+                                 .size_min = question->size,
+                                 .size_max = question->size,
+                                 .fsync = durable ? "each" : "none",
+                                 .idle = strcmp(peer->name, "tusk") == 0 ? settings->idle : NULL};
+}
+
 /* 0, also if the peer failed; -EINTR. */
 static int peer_measure(struct report *report, struct selection *selection, const struct peer *peer,
                         const struct question *question, unsigned senders)
 {
     static struct peer_figures figures;
     static struct peer_job job;
+    const struct result_shape shape = shape_get(report->settings, peer, question, senders);
     char row[64];
 
     row_name(peer, question, senders, row, sizeof row);
     if (!peer_can(peer, question) || !settings_wants(report->settings, row)) {
         return 0;
     }
+    selection->measurements++;
+    if (selection->counting) {
+        return 0;
+    }
+    report_begin(report, row, &shape);
     job = (struct peer_job){.settings = report->settings,
                             .shape = question->shape,
                             .size = question->size,
@@ -252,6 +285,8 @@ int main(void)
     struct settings settings = SETTINGS_DEFAULT;
     int result = 0;
 
+    strcpy(settings.fsync, "none");
+    settings.size_max = 16384;
     settings.procs_max = 64;
     settings.batch = 64;
     settings.duration_s = 0.25;
@@ -266,9 +301,13 @@ int main(void)
            "In [brackets]: where entries are kept.\n",
            settings.procs_min, settings.procs_max, settings.batch);
     peers_select(&selection);
+    selection.counting = true;
+    run_measure(&report, &selection, 0);
+    report_expect(&report, selection.measurements * settings.runs);
+    selection.counting = false;
     for (unsigned run = 0; run < settings.runs && result == 0; run++) {
         result = run_measure(&report, &selection, run);
     }
-    const int status = report_close(&report);
-    return result < 0 ? trial_status(result) : selection.failed ? EX_SOFTWARE : status;
+    const int status = report_close(&report, result);
+    return status == EX_OK && selection.failed ? EX_SOFTWARE : status;
 }

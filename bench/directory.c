@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define REMOVE_FDS 16 /* that nftw may hold open */
 
@@ -16,7 +17,7 @@ int directory_make(const char *parent, char *path)
 {
     int error = 0;
 
-    if (snprintf(path, PATH_MAX, "%s/tusk-bench-XXXXXX", parent) >= PATH_MAX) {
+    if (snprintf(path, PATH_MAX, "%s/tusk-bench-%d-XXXXXX", parent, (int)getpid()) >= PATH_MAX) {
         error = ENAMETOOLONG;
     } else if (!mkdtemp(path)) {
         error = errno;

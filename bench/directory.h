@@ -5,7 +5,7 @@
 #ifndef TUSK_BENCH_DIRECTORY_H
 #define TUSK_BENCH_DIRECTORY_H
 
-/* Make one in the parent, with a name of its own, in path[PATH_MAX]. 0 or -errno, explained on stderr;
+/* Make one in the parent, tusk-bench-PID-..., in path[PATH_MAX]. 0 or -errno, explained on stderr;
  * the path is empty then. */
 int directory_make(const char *parent, char *path);
 

@@ -38,12 +38,23 @@ static mqd_t queue_make(const struct peer_job *job, unsigned channel)
         struct mq_attr attributes = {.mq_maxmsg = counts[i], .mq_msgsize = (long)bytes};
         queue = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attributes);
     }
-    if (queue == (mqd_t)-1) {
-        perror("making a message queue");
-    } else {
+    if (queue != (mqd_t)-1) {
         mq_unlink(name);
     }
     return queue;
+}
+
+static bool mq_missing(char *reason, size_t bytes)
+{
+    const struct peer_job smallest = {.size = PEER_SIZE_MIN, .batch = 1};
+    const mqd_t queue = queue_make(&smallest, 0);
+
+    if (queue == (mqd_t)-1) {
+        snprintf(reason, bytes, "a message queue can't be made: %s", strerror(errno));
+        return true;
+    }
+    mq_close(queue);
+    return false;
 }
 
 static int mq_job_open(struct peer_job *job)
@@ -57,7 +68,8 @@ static int mq_job_open(struct peer_job *job)
     for (unsigned channel = 0; channel < PEER_CHANNELS; channel++) {
         queues->queues[channel] = queue_make(job, channel);
         if (queues->queues[channel] == (mqd_t)-1) {
-            return -EMFILE;
+            perror("making a message queue");
+            return -errno;
         }
     }
     return 0;
@@ -118,6 +130,7 @@ static int mq_peer_receive(struct peer_end *end)
 const struct peer peer_mq = {.name = "mq",
                              .pings = true,
                              .send_max = MESSAGE_BYTES,
+                             .missing = mq_missing,
                              .open = mq_job_open,
                              .close = mq_job_close,
                              .sender_open = mq_end_open,

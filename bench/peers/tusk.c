@@ -161,7 +161,7 @@ static void end_close(struct peer_end *end)
 }
 
 const struct peer peer_tusk = {.name = "tusk",
-                               .keeps = "broker's memory, then disk",
+                               .keeps = "arena",
                                .syncs = "disk",
                                .pings = true,
                                .lead_bytes = LEAD_BYTES,

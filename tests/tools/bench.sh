@@ -7,7 +7,12 @@
 name=${1-}
 [[ -n $name ]] || die 64 "usage: bench.sh NAME"
 "$root/tests/tools/install-deps.sh" build
-"$root/tests/tools/build.sh" --without-tests release
+options=()
+if [[ $name == peers ]]; then
+    "$root/tests/tools/install-deps.sh" peers || say "Going on with the peers that are there."
+    options=(--with-peers)
+fi
+"$root/tests/tools/build.sh" --without-tests "${options[@]}" release
 program=$root/build/release/bin/bench-$name
 [[ -x $program ]] || die 64 "there is no benchmark '$name' (looked for $program)"
 export RESULTS=${RESULTS:-$root/build/results}

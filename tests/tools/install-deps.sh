@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a step needs: install-deps.sh build|test|show
+# Installs the Debian packages that a step needs: install-deps.sh build|test|show|peers
 #
+# peers: the libraries and servers that bench/peers/*.c name behind "Packages:", those of the names in
+# PEERS only if that is set. Services that come with them are neither started nor enabled.
 # Says what it installs before it does. With everything there it asks neither apt nor the network.
 # When it can't install (no rights, no network, not Debian) it lists what is missing and exits 69.
 . "$(dirname "$0")/common.sh"
@@ -10,11 +12,27 @@ test_packages=(g++ libcriterion-dev clang-format clang-tidy cppcheck spin strace
 
 lock_wait_s=600
 
-case ${1-} in
+# peer_packages: what the peers in PEERS, or all of them, name.
+peer_packages() {
+    local name names=() files=()
+    IFS=', ' read -r -a names <<<"${PEERS-}"
+    for name in "${names[@]}"; do
+        [[ -f $root/bench/peers/$name.c ]] && files+=("$root/bench/peers/$name.c")
+    done
+    ((${#files[@]})) || files=("$root"/bench/peers/*.c)
+    sed -n 's/^ \* Packages: *//p' "${files[@]}" | tr ' ' '\n' | grep -vx none | sort -u
+}
+
+step=${1-}
+case $step in
 build) wanted=("${build_packages[@]}") ;;
 test) wanted=("${build_packages[@]}" "${test_packages[@]}") ;;
 show) wanted=("${build_packages[@]}" gnuplot-nox) ;;
-*) die 64 "usage: install-deps.sh build|test|show" ;;
+peers)
+    mapfile -t wanted < <(peer_packages)
+    wanted=("${build_packages[@]}" "${wanted[@]}")
+    ;;
+*) die 64 "usage: install-deps.sh build|test|show|peers" ;;
 esac
 
 package_installed() {
@@ -72,12 +90,33 @@ else
     give_up "Packages are missing, and there is neither root nor sudo to install them."
 fi
 
+# services_forbid: until the end of this script maintainer scripts start no service.
+policy=/usr/sbin/policy-rc.d
+services_forbid() {
+    [[ ! -e $policy ]] || return 0
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+}
+
+# services_disable PACKAGE...: nor does the next boot.
+services_disable() {
+    local unit
+    [[ -d /run/systemd/system ]] || return 0
+    while read -r unit; do
+        "${as_root[@]}" systemctl disable --quiet "${unit##*/}" 2>/dev/null || true
+    done < <(dpkg-query -L "$@" 2>/dev/null | grep -E '/systemd/system/[^@/]+\.service$')
+}
+
 say "Installing Debian packages: ${missing[*]}"
+installing=("${missing[@]}")
+[[ $step != peers ]] || services_forbid
 if ! apt_run install --no-install-recommends "${missing[@]}"; then
     say "Trying again with fresh package lists."
     apt_run update || say "The package lists could not be refreshed."
     apt_run install --no-install-recommends "${missing[@]}" || true
 fi
+[[ $step != peers ]] || services_disable "${installing[@]}"
 missing_collect
 ((${#missing[@]})) && give_up "Not everything could be installed (no network, no rights?)."
 exit 0
