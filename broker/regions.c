@@ -119,6 +119,18 @@ static void fit_arena(const struct regions *regions, struct config *config, stru
     config->arena_bytes = bytes;
 }
 
+static void arena_pages_tell(const struct regions *regions, struct log *log)
+{
+    if (!regions->arena.huge && regions->arena.bytes >= MAPPING_HUGE_BYTES) {
+        log_info(
+            log, "arena.small_pages",
+            "arena=%s reason=\"the kernel gives no huge pages: it is older than 6.1, its memory "
+            "is in pieces, or /sys/kernel/mm/transparent_hugepage/shmem_enabled is deny\" "
+            "effect=\"reading from disk is slower\"",
+            LOG_QUOTE(regions->path));
+    }
+}
+
 static int share_region(const struct regions *regions, const char *name, int *share,
                         struct fault *fault)
 {
@@ -207,8 +219,10 @@ int regions_make(struct regions *regions, const struct run_dir *run_dir, const c
     }
     if (error != 0) {
         regions_close(regions);
+        return error;
     }
-    return error;
+    arena_pages_tell(regions, log);
+    return 0;
 }
 
 static void share_close(int *share)

@@ -1,6 +1,8 @@
 /*
  * Mapping: regions of shared memory: made, prefaulted, mapped, unmapped.
- * Not here: lanes, which are sealed memfds (lane.h).
+ * Invariants: where the kernel can, what is large lies in huge pages and is mapped where one entry of a
+ *             page table covers each of them; where it can't, everything works with small ones.
+ * Not here:   lanes, which are sealed memfds (lane.h).
  */
 #ifndef TUSK_SHM_MAPPING_H
 #define TUSK_SHM_MAPPING_H
@@ -8,16 +10,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Of a huge page. Regions that are smaller have none. */
+#define MAPPING_HUGE_BYTES (UINT64_C(2) << 20)
+
 /* A mapped region; `fd` is -1 where the mapping alone is kept. */
 struct mapping {
     void *base;
     uint64_t bytes;
     int fd;
+    bool huge; /* made here, and in huge pages but for a rest smaller than one */
 };
 
 /*
  * Makes the file `name` in a directory on tmpfs, mode 0600, with all its pages allocated, so that a
  * full tmpfs is -ENOSPC here and never a SIGBUS later; replaces an older one. Maps it read-write.
+ * Linux 6.1 and later give huge pages unless shmem_enabled says `deny` or memory is in pieces. The
+ * default there, `never`, is about what is done unasked.
  */
 int mapping_create(struct mapping *mapping, int directory_fd, const char *name, uint64_t bytes);
 
