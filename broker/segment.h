@@ -8,7 +8,8 @@
  *             Slots of the zero-written reserve are durable zeros before they are handed out.
  *             A segment of which no slot is in use may be missing. One that is not needed goes, the
  *             last first: what is in use, what was at the most in the last seconds, and the reserve
- *             fit into the others. No record names its slots, since slots are free only once that
+ *             fit into the others. A segment that only the system topic's log keeps from going is the
+ *             snapshot's to free (snapshot.h). No record names its slots, since slots are free only once that
  *             is durable; if the removal is lost in a crash, the file is there again and free.
  *             No space for a new segment is a refusal, tried again by segment_set_tick(); any other
  *             error is told to `changed`, and the caller fences the store.
@@ -44,6 +45,7 @@ struct segment {
     uint32_t number;
     struct io_file *file; /* NULL: the segment is missing, none of its slots is in use */
     uint32_t units_used;  /* of its slots */
+    uint32_t units_log;   /* of these, what a snapshot would free: for who looks for that */
     bool touched;
     struct segment *next_touched;
 };
@@ -104,6 +106,7 @@ struct segment_set {
     uint64_t window_end_ns; /* 0: none has begun */
     uint64_t remove_ns;     /* none goes before */
     bool removing;          /* another one may go then */
+    bool kept;              /* one is not needed, but of each a slot is in use */
 
     bool stopped;
 };
@@ -137,6 +140,14 @@ void segment_set_tick(struct segment_set *set, uint64_t now_ns);
 
 /* Once per pass, cheap: removes a segment that is not needed; `quiet`: no sync is in flight. */
 void segment_set_give_back(struct segment_set *set, uint64_t now_ns, bool quiet);
+
+/* Once after each look at which one could have gone, had it not held a slot that is in use. */
+static inline bool segment_set_take_kept(struct segment_set *set)
+{
+    const bool kept = set->kept;
+    set->kept = false;
+    return kept;
+}
 
 /* When that may do something, or UINT64_MAX. */
 static inline uint64_t segment_set_next_ns(const struct segment_set *set)

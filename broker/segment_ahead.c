@@ -355,6 +355,7 @@ void segment_set_give_back(struct segment_set *set, uint64_t now_ns, bool quiet)
             set->removing = segment_remove(set, set->segments[number]);
         }
     }
+    set->kept = !set->removing;
 }
 
 void segment_set_stop(struct segment_set *set)

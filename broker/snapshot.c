@@ -116,10 +116,32 @@ static uint64_t log_bytes_max(const struct store *store)
     return least > twice ? least : twice;
 }
 
-static bool snapshot_due(const struct store *store)
+/* Is there a segment of which nothing but the log that a snapshot frees is in use? What the tail's
+ * chunk takes stays, so each such snapshot waits for another chunk of log. */
+static bool log_keeps_segment(const struct store *store)
 {
+    const struct topic *system = store->system;
+    const uint64_t tail_chunk = chunk_number(system->tail_position, store->chunk_bytes);
+    for (uint64_t number = system->first_chunk; number < tail_chunk; number++) {
+        slot_segment(&store->segments, topic_chunk(system, number)->slot)->units_log = 0;
+    }
+    bool keeps = false;
+    for (uint64_t number = system->first_chunk; number < tail_chunk; number++) {
+        struct segment *segment = slot_segment(&store->segments, topic_chunk(system, number)->slot);
+        segment->units_log += number < SMALL_CHUNKS ? 1 : GROUP_UNITS;
+        keeps = keeps || segment->units_log == segment->units_used;
+    }
+    return keeps;
+}
+
+static bool snapshot_due(struct store *store)
+{
+    if (store->now_ns < store->snapshot.retry_ns) {
+        return false;
+    }
     const uint64_t logged = store->system->tail_position - store->superblock.replay.position;
-    return logged > log_bytes_max(store) && store->now_ns >= store->snapshot.retry_ns;
+    return logged > log_bytes_max(store) ||
+           (segment_set_take_kept(&store->segments) && log_keeps_segment(store));
 }
 
 /* Where the system topic's tail lies: its chunk, or the slot that its last chunk names. */
@@ -429,7 +451,7 @@ static void snapshot_named(void *context, int result)
     struct topic *system = store->system;
     system->first_position = snapshot->from.position;
     system->first_seq = snapshot->from.seq;
-    store_forget_chunks(store, system, chunk_number(snapshot->from.position, store->chunk_bytes));
+    store_forget_log(store, chunk_number(snapshot->from.position, store->chunk_bytes));
     counter_add(&store->counters, COUNTER_SNAPSHOTS, 1);
     snapshot->state = SNAPSHOT_IDLE;
 }

@@ -11,6 +11,8 @@
  *             It is named in the superblock only when all of it is durable, and so is all of the
  *             system topic that it may hold something of. So a crash leaves the old one or the new
  *             one, whole; only after that are the old one's slots and the chunks before `from` free.
+ *             One is begun when the log has grown, and where segments that are not needed hold
+ *             nothing but log.
  *             Each step is bounded.
  * Not here:   reading it (recovery_snapshot.h).
  */
@@ -29,7 +31,8 @@ struct topic;
 
 #define SNAPSHOT_TOPIC_ID UINT64_MAX
 
-/* One is due when the system topic has grown by this since the last one, and by twice its size. */
+/* One is due when the system topic has grown by this since the last one, and by twice its size, at the
+ * latest. */
 #define SNAPSHOT_LOG_BYTES (UINT64_C(2) << 20)
 
 enum {

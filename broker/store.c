@@ -250,6 +250,20 @@ void store_forget_chunks(struct store *store, struct topic *topic, uint64_t firs
     }
 }
 
+void store_forget_log(struct store *store, uint64_t first_kept)
+{
+    struct topic *system = store->system;
+    while (system->chunk_count > 0 && system->first_chunk < first_kept) {
+        struct chunk *chunk = topic_chunk_shift(system);
+        chunk_forget(store, chunk);
+        list_remove(&chunk->frees);
+        chunk->free_after_sync = store->flush.durable_sync;
+        list_push_front(&store->frees, &chunk->frees);
+        counter_add(&store->counters, COUNTER_CHUNKS_TRIMMED, 1);
+    }
+    store_frees_release(store, store->flush.durable_sync);
+}
+
 void store_forget_end(struct store *store, struct topic *topic, uint64_t first_gone)
 {
     while (topic->chunk_count > 0 && topic->first_chunk + topic->chunk_count > first_gone) {

@@ -130,6 +130,10 @@ int store_chunk_revive(struct store *store, struct chunk *chunk);
  * free after the next sync, their images once nobody has them pinned. */
 void store_forget_chunks(struct store *store, struct topic *topic, uint64_t first_kept);
 
+/* The system topic's chunks before `first_kept` are no more, and that is durable: as above, but their
+ * slots are free now. */
+void store_forget_log(struct store *store, uint64_t first_kept);
+
 /* The topic's chunks from `first_gone` on, behind its tail, are no more; as above. */
 void store_forget_end(struct store *store, struct topic *topic, uint64_t first_gone);
 

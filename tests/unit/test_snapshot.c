@@ -2,7 +2,7 @@
  * Snapshots of the system topic: the log before them is given up, and what a start finds is the same;
  * a snapshot that is torn or rotten anywhere is refused with its place, never used in part; topics
  * that come and go while one is listed are there or gone; where the disk has no room there is none
- * and everything else goes on.
+ * and everything else goes on; one lets segments go that only the log would keep.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -284,6 +284,49 @@ Test(snapshot, a_full_disk_is_emptied_by_consuming)
     cr_assert_gt(snapshots_of(&stage), 0);
     stage_power_off(&stage, LOSE_UNSYNCED);
     stage_open(&stage);
+    stage_deinit(&stage);
+}
+
+/* Segments of which nothing is in use but a piece of the system topic's log, which a snapshot frees. */
+Test(snapshot, the_log_keeps_no_segments_that_are_not_needed)
+{
+    enum { ROUNDS = 6, ENTRIES = 400, ENTRY_BYTES = 7000, NAMES = 500 };
+    opened(0);
+    stage.reaping = true;
+    stage.store.segments.window_ns = 1000;
+    struct stage_lane *lane = stage_lane_open(&stage);
+    const struct stage_topic topic = stage_topic_open(lane, "backlog");
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < ENTRIES; i++) {
+            (void)stage_append(lane, topic, ENTRY_BYTES, i, 0);
+            stage_settle(&stage);
+        }
+        for (unsigned i = 0; i < NAMES; i++) {
+            char name[200];
+            snprintf(name, sizeof name, "%0150u", i);
+            const struct stage_topic named = stage_topic_open(lane, name);
+            (void)stage_append(lane, named, 1, i, 0);
+            stage_settle(&stage);
+            (void)stage_ask(lane, SUBMIT_TOPIC_DELETE, named, 0, 0);
+            (void)stage_ask(lane, SUBMIT_TOPIC_CLOSE, named, 0, 0);
+            stage_settle(&stage);
+        }
+    }
+    cr_assert_eq(snapshots_of(&stage), 0);
+    cr_assert_gt(stage.store.segments.present, ROUNDS * ENTRIES * ENTRY_BYTES / (16 * STAGE_CHUNK));
+    const uint64_t written = ROUNDS * ENTRIES;
+    cr_assert_eq(stage_answered(lane, stage_ask(lane, SUBMIT_TOPIC_TRIM, topic, written, 0))->error,
+                 0);
+    for (unsigned i = 0; i < 1000; i++) {
+        (void)stage_pass(&stage);
+    }
+    /* The header's and what begins small; the topic's last chunk; the log's, and what comes next. */
+    cr_assert_leq(stage.store.segments.present, 4, "%u are kept", stage.store.segments.present);
+    cr_assert_eq(stage.store.counters.values[COUNTER_SNAPSHOTS], 1);
+    stage_power_off(&stage, LOSE_UNSYNCED);
+    stage_open(&stage);
+    lane = stage_lane_open(&stage);
+    cr_assert_eq(next_seq_of(lane, "backlog"), written);
     stage_deinit(&stage);
 }
 
