@@ -4,7 +4,7 @@ benches := bench-writes bench-reads bench-latency bench-fsync bench-scaling benc
 	bench-recovery bench-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test $(benches) install format lint clean
+.PHONY: help demo test $(benches) bench-report install format lint clean
 
 help:
 	@echo 'make demo           see it work: producers and consumers over a broker of their own'
@@ -14,7 +14,8 @@ help:
 	@echo 'make bench-scaling  throughput by processes   make bench-idle     1,000 idle sessions'
 	@echo 'make bench-syscalls system calls of clients   make bench-recovery start time and memory'
 	@echo 'make bench-peers    beside pipes, queues, files, LMDB, RocksDB, Redis, NATS: PEERS="pipe redis"'
-	@echo 'make show-recovery  draws it: build/results/bench-recovery.svg and .png'
+	@echo 'make show-NAME      draws bench-NAME: build/results/bench-NAME.svg and .png'
+	@echo 'make bench-report   one page with all newest results: build/results/report.html'
 	@echo '  variables (bench/README.md): FSYNC PROCS THREADS TOPICS SIZE BATCH DURATION BACKEND CONSUMERS IDLE'
 	@echo 'make soak-NAME      a promise at full size; without a NAME that is known: lists them'
 	@echo 'make install        PREFIX=/usr/local DESTDIR='
@@ -29,6 +30,9 @@ test:
 
 $(benches): bench-%:
 	@$(tools)/bench.sh $*
+
+bench-report:
+	@$(tools)/show.sh --report
 
 show-%:
 	@$(tools)/show.sh $*

@@ -22,13 +22,14 @@
 #define FLUSH_TIMEOUT_MS 120000
 #define MIB (UINT64_C(1) << 20)
 
-enum column { COLUMN_STOP, COLUMN_KILL, COLUMN_MEMORY, COLUMN_EACH, COLUMNS };
+enum column { COLUMN_STOP, COLUMN_KILL, COLUMN_MEMORY, COLUMN_EACH, COLUMN_DATA, COLUMNS };
 
 static const struct report_column columns[COLUMNS] = {
     [COLUMN_STOP] = {"start after a stop", REPORT_TIME},
     [COLUMN_KILL] = {"start after a kill", REPORT_TIME},
     [COLUMN_MEMORY] = {"private memory KiB", REPORT_COUNT},
-    [COLUMN_EACH] = {"bytes for each topic", REPORT_COUNT}};
+    [COLUMN_EACH] = {"bytes for each topic", REPORT_COUNT},
+    [COLUMN_DATA] = {"data bytes", REPORT_COUNT, .plain = true}};
 
 struct shape {
     uint64_t topics;
@@ -88,6 +89,9 @@ static int measure(struct report *report, const struct settings *settings,
 {
     uint64_t start_ns = 0;
 
+    if (shape->bytes > 0) {
+        report_add(report, row, COLUMN_DATA, (double)shape->bytes);
+    }
     const uint64_t empty_bytes = private_broker_memory_bytes(broker);
     int result = fill(broker, shape);
     if (result < 0) {
@@ -131,7 +135,8 @@ static int run(struct report *report, const struct settings *settings, const str
         return -EINTR;
     }
     report_begin(report, row,
-                 &(struct result_shape){.topics = (unsigned)shape->topics,
+                 &(struct result_shape){.series = shape->bytes == 0 ? "topics" : "bytes",
+                                        .topics = (unsigned)shape->topics,
                                         .fsync = settings->fsync,
                                         .idle = settings->idle});
     int result = private_broker_start(&broker, settings, settings->fsync, settings->idle);

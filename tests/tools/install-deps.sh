@@ -27,7 +27,7 @@ step=${1-}
 case $step in
 build) wanted=("${build_packages[@]}") ;;
 test) wanted=("${build_packages[@]}" "${test_packages[@]}") ;;
-show) wanted=("${build_packages[@]}" gnuplot-nox) ;;
+show) wanted=("${build_packages[@]}" python3-matplotlib) ;;
 peers)
     mapfile -t wanted < <(peer_packages)
     wanted=("${build_packages[@]}" "${wanted[@]}")

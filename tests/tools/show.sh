@@ -1,28 +1,24 @@
 #!/usr/bin/env bash
-# make show-NAME: draws what make bench-NAME measures: show.sh NAME
+# make show-NAME: draws what make bench-NAME measured: show.sh NAME
+# make bench-report: one page with all that was measured: show.sh --report
 #
 # Takes the newest figures in RESULTS (build/results), or measures them first where there are none; writes
-# bench-NAME.svg and bench-NAME.png beside them. gnuplot is installed if it is missing.
+# bench-NAME.svg and bench-NAME.png, or report.html, beside them. matplotlib is installed if it is missing.
 . "$(dirname "$0")/common.sh"
 
 name=${1-}
-plot=$root/bench/plots/$name.gnuplot
-if [[ ! -f $plot ]]; then
-    known=("$root"/bench/plots/*.gnuplot)
-    known=("${known[@]##*/}")
-    die 64 "there is no picture '$name', but: ${known[*]%.gnuplot}"
-fi
 results=${RESULTS:-$root/build/results}
+plots=$root/bench/plots
+python=/usr/bin/python3 # Debian's own, which its matplotlib belongs to
 "$root/tests/tools/install-deps.sh" show
-newest() {
-    local found=("$results/bench-$name-"*.csv)
-    csv=${found[-1]}
-}
-newest
-if [[ ! -f $csv ]]; then
-    mkdir -p "$results"
-    RESULTS=$results "$root/tests/tools/bench.sh" "$name"
-    newest
+export PYTHONDONTWRITEBYTECODE=1
+
+if [[ $name == --report ]]; then
+    exec "$python" "$plots/page.py" --results "$results"
 fi
-gnuplot -e "csv='$csv'; out='$results/bench-$name'" "$plot"
-say "$results/bench-$name.svg" "$results/bench-$name.png"
+known=$("$python" "$plots/draw.py")
+grep -qxF -- "$name" <<<"$known" || die 64 "there is no picture '$name', but:" $known
+if ! compgen -G "$results/bench-$name-2*.jsonl" >/dev/null; then
+    RESULTS=$results "$root/tests/tools/bench.sh" "$name"
+fi
+exec "$python" "$plots/draw.py" --results "$results" "$name"
