@@ -1,7 +1,7 @@
 # The front door: drives CMake. The work is done by the scripts in tests/tools.
 tools := tests/tools
 benches := bench-writes bench-reads bench-latency bench-fsync bench-scaling bench-idle bench-syscalls \
-	bench-recovery bench-peers
+	bench-recovery bench-peers bench-pingpong
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test $(benches) bench-report install format lint clean
@@ -14,6 +14,7 @@ help:
 	@echo 'make bench-scaling  throughput by processes   make bench-idle     1,000 idle sessions'
 	@echo 'make bench-syscalls system calls of clients   make bench-recovery start time and memory'
 	@echo 'make bench-peers    beside pipes, queues, files, LMDB, RocksDB, Redis, NATS: PEERS="pipe redis"'
+	@echo 'make bench-pingpong two processes that sleep while they wait for each other'
 	@echo 'make show-NAME      draws bench-NAME: build/results/bench-NAME.svg and .png'
 	@echo 'make bench-report   one page with all newest results: build/results/report.html'
 	@echo '  variables (bench/README.md): FSYNC PROCS THREADS TOPICS SIZE BATCH DURATION BACKEND CONSUMERS IDLE'
