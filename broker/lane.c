@@ -31,6 +31,7 @@ int lane_new(struct lane **out, struct client *client, uint64_t lane_id, uint64_
     lane->record = record;
     lane->socket = -1;
     lane->client = client;
+    lane->parkings = 1; /* as its client finds it */
     lane->attach_mail = (struct mail){.kind = MAIL_LANE_ATTACH, .subject = lane};
     lane->close_mail = (struct mail){.kind = MAIL_LANE_CLOSE, .subject = lane};
     list_init(&lane->pending);
@@ -49,6 +50,7 @@ int lane_new(struct lane **out, struct client *client, uint64_t lane_id, uint64_
         lane_free(lane);
         return error;
     }
+    atom_store_relaxed(&lane->map.shm->parked, lane->parkings); /* nobody else has it yet */
     lane->socket = sockets[0];
     *client_socket = sockets[1];
     *out = lane;

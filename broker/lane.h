@@ -97,6 +97,7 @@ struct lane {
     uint64_t cq_tail_before; /* of the publication in progress */
     uint64_t head_before;
     uint64_t idle_since_ns; /* 0: it had something in its last turn */
+    uint64_t parkings;      /* the last one's number: lane.parked */
     uint64_t stop_tail;     /* a stop takes what was published below this */
 };
 

@@ -301,6 +301,7 @@ void lane_set_publish(struct lane_set *set)
 void lane_set_park(struct lane_set *set, uint64_t idle_ns)
 {
     struct list candidates;
+    bool fenced = true; /* all of them fence by themselves */
     list_init(&candidates);
     list_each(node, &set->active)
     {
@@ -315,7 +316,10 @@ void lane_set_park(struct lane_set *set, uint64_t idle_ns)
             if (lane->head != lane->head_published) {
                 lane_touch(set->store, lane);
             }
-            atom_store_relaxed(&lane->map.shm->parked, 1); /* ordered by [W1] below */
+            atom_store_relaxed(&lane->map.shm->parked,
+                               ++lane->parkings); /* ordered by [W1] below */
+            fenced =
+                fenced && atom_load_relaxed(&lane->map.shm->fences) != 0; /* never taken back */
             counter_add(&set->store->counters, COUNTER_PARKS, 1);
         }
     }
@@ -323,7 +327,7 @@ void lane_set_park(struct lane_set *set, uint64_t idle_ns)
         return;
     }
     lane_set_publish(set);
-    wake_fence_engine(set->membarrier); /* [W1] */
+    wake_fence_engine(set->membarrier && !fenced); /* [W1] */
     list_each(candidate, &candidates)
     {
         struct lane *lane = list_entry(candidate, struct lane, queue);

@@ -224,7 +224,6 @@ static enum request_outcome lane_grant(struct session *session,
         return REQUEST_REFUSED;
     }
     /* The client is not there yet: no order needed. */
-    atom_store_relaxed(&lane->map.shm->parked, 1);
     atom_store_relaxed(&lane->map.shm->epoch, directory_of(session)->header.epoch);
 
     union control_message answer;

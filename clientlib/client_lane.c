@@ -145,7 +145,8 @@ static int lane_attach(struct client_lane *lane, struct tusk *tusk, int fds[2])
     }
     lane->fd = take_fd(&fds[0]);
     lane->socket = take_fd(&fds[1]);
-    lane->client_fences = tusk->client_fences;
+    lane->client_fences = tusk->client_fences || tusk->idle == TUSK_IDLE_BLOCK;
+    atom_store_relaxed(&lane->map.shm->fences, lane->client_fences); /* [L1] shows it */
     return 0;
 }
 

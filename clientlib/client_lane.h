@@ -70,6 +70,7 @@ struct client_lane {
     uint32_t ops_pending;
     int socket;
     bool client_fences;
+    uint64_t rung;                     /* the last parking of the engine that it was rung for */
     const struct tusk_topic *reserved; /* the topic of the reservation, or NULL */
     uint64_t reserved_at;              /* SQ index of its header; ops go between tail and this */
     uint64_t reserved_bytes;

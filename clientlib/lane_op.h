@@ -165,7 +165,7 @@ static inline int lane_commit(struct client_lane *lane, uint64_t bytes)
 {
     lane->sq_tail += bytes;
     lane_publish(&lane->map, lane->sq_tail);
-    if (UNLIKELY(wake_engine_parked(&lane->map, lane->client_fences))) {
+    if (UNLIKELY(wake_engine_parked(&lane->map, lane->client_fences, &lane->rung))) {
         return lane_ring(lane);
     }
     return 0;

@@ -51,17 +51,19 @@ struct lane_shm {
 
     alignas(WRITER_STRIDE) struct atom cq_head; /* client: completions reaped */
     struct atom waiting; /* client: 0 awake; else sleeps until cq_tail reaches it, or ANY */
+    struct atom fences;  /* client, before it publishes: 1 = it fences by itself [W2] */
 
     alignas(WRITER_STRIDE) struct atom cq_tail; /* engine: completions posted */
     struct atom sq_head;                        /* engine: bytes taken */
 
-    alignas(WRITER_STRIDE) struct atom parked; /* engine: 1 = ring the socket after publishing */
+    alignas(WRITER_STRIDE) struct atom parked; /* engine: 0 awake; else ring once, see wake.h */
     struct atom revoked;                       /* engine: 0, or why the lane is closed (errno) */
     struct atom epoch;                         /* engine: of the broker that serves the lane */
 };
 LAYOUT_AT(struct lane_shm, sq_tail, 128);
 LAYOUT_AT(struct lane_shm, cq_head, 256);
 LAYOUT_AT(struct lane_shm, waiting, 264);
+LAYOUT_AT(struct lane_shm, fences, 272);
 LAYOUT_AT(struct lane_shm, cq_tail, 384);
 LAYOUT_AT(struct lane_shm, sq_head, 392);
 LAYOUT_AT(struct lane_shm, parked, 512);

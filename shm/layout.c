@@ -97,6 +97,7 @@ static const struct layout_item layout_table[] = {
     {FIELD(lane_shm, sq_tail)},
     {FIELD(lane_shm, cq_head)},
     {FIELD(lane_shm, waiting)},
+    {FIELD(lane_shm, fences)},
     {FIELD(lane_shm, cq_tail)},
     {FIELD(lane_shm, sq_head)},
     {FIELD(lane_shm, parked)},

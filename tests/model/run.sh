@@ -29,9 +29,7 @@ large commit -DLANES=2 -DN=2 -DRING=1 -DKILLS=1 -DRESET=0 -DEARLY=0
 large commit -DLANES=2 -DN=1 -DRING=1 -DKILLS=2 -DRESET=0 -DEARLY=1
 large commit -DLANES=2 -DN=1 -DRING=1 -DKILLS=2 -DRESET=0 -DEARLY=2
 pass wake
-pass wake -DPARK_DRAIN=1
 pass wake -DEDGE
-pass wake -DEDGE -DPARK_DRAIN=1
 pass wake -DMODE=fencing
 pass wake -DN=3
 acyclic wake
@@ -67,7 +65,8 @@ END
         engine_drain_after_membarrier engine_drain_after_look engine_no_publish_fence \
         engine_waiting_before_publish client_parked_before_publish client_no_ring \
         client_no_fence client_look_before_waiting client_no_look \
-        client_drain_after_look client_clears_late
+        client_drain_after_look client_clears_late \
+        engine_drain_at_parking engine_same_parking client_rings_again
     mutants assertion wake '-DEDGE' engine_no_drain
     mutants cycle wake '' engine_no_drain
     mutants assertion wake '-DMODE=fencing' client_no_append_fence engine_no_park_fence

@@ -2,12 +2,12 @@
  * wake: the sleep handshake of a lane, both directions, on x86-TSO store buffers.
  * Proves:   no lost wakeup: once nothing can move any more, every submission was taken and every
  *           wait has ended; and (-DNP) no endless spinning: work is finite, so a cycle is an error.
+ *           The engine is rung at most once for each time that it parks a lane.
  * Actors:   LANES clients with N submissions each, one engine.
  * Modes:    MODE = asymmetric (membarrier; clients only keep their program order), fencing (it is
  *           refused: everybody fences), mixed (client 0 could not register: it fences by itself).
  *           EDGE: the engine polls edge-triggered, as io_uring's multishot poll does: one event for
  *           a byte that the socket accepted, none when it was full. Default: level-triggered.
- *           PARK_DRAIN=1: it drains when it parks, too, not only when it was rung.
  * Sockets:  a byte that was accepted is seen after the sender's earlier stores (the socket's lock);
  *           a send that fails because the socket is full orders nothing.
  * Abstract: one completion per submission, indices do not wrap, nobody dies.
@@ -17,12 +17,10 @@ mtype = { none, asymmetric, fencing, mixed, engine_no_membarrier, engine_membarr
     engine_drain_after_look, engine_no_drain, engine_no_publish_fence,
     engine_waiting_before_publish, client_no_append_fence, client_parked_before_publish,
     client_no_ring, client_no_fence, client_look_before_waiting, client_no_look,
-    client_drain_after_look, client_clears_late };
+    client_drain_after_look, client_clears_late, engine_drain_at_parking,
+    engine_same_parking, client_rings_again };
 #ifndef MODE
 #define MODE asymmetric
-#endif
-#ifndef PARK_DRAIN
-#define PARK_DRAIN 0
 #endif
 #ifndef LANES
 #define LANES 1
@@ -36,7 +34,7 @@ mtype = { none, asymmetric, fencing, mixed, engine_no_membarrier, engine_membarr
 #define SQ_TAIL(c) (c)                  /* the client's words */
 #define WAITING(c) (LANES + (c))        /* the CQ tail it sleeps for; 0: awake */
 #define CQ_TAIL(c) (2 * LANES + (c))    /* the engine's words */
-#define PARKED(c)  (3 * LANES + (c))
+#define PARKED(c)  (3 * LANES + (c))    /* the number of the parking; 0: awake */
 #ifdef EDGE
 #define READY(c)   event[c]
 #else
@@ -48,13 +46,14 @@ mtype = { none, asymmetric, fencing, mixed, engine_no_membarrier, engine_membarr
 bit to_engine[LANES], to_client[LANES]; /* wake bytes in the sockets, which hold one */
 bit event[LANES];                       /* poll events that the engine has not reaped */
 byte taken[LANES], finished;
+byte rings[LANES];                      /* the parking that was rung for last */
 #define NOTHING(c) (mem[SQ_TAIL(c)] == taken[c])
 #define FENCES(c)  (MODE == fencing || (MODE == mixed && c == 0))
 
 proctype client(byte c)
 {
-    byte sent, target;
-    bit parked, stale;
+    byte sent, target, parked, rung;
+    bit stale;
 
     do
     :: sent < N ->                      /* append: publish, then see whether the engine is parked */
@@ -63,11 +62,16 @@ proctype client(byte c)
         store(c, SQ_TAIL(c), sent);
         fence_unless(!FENCES(c) || M(client_no_append_fence), c);
         when(!M(client_parked_before_publish), parked = mem[PARKED(c)]);
+        when(parked == rung && !M(client_rings_again), parked = 0);
+        when(parked,
+            assert(parked != rings[c]);
+            rung = parked; rings[c] = parked);
         if
         :: parked && !to_engine[c] && !M(client_no_ring) ->
             empty(buffer[c]) -> d_step { to_engine[c] = 1; event[c] = 1 }
         :: !parked || to_engine[c] || M(client_no_ring)
-        fi
+        fi;
+        parked = 0
     :: sent > target ->                 /* sleep until the CQ tail has reached target */
         if :: target++ :: target = sent fi;
         when(M(client_look_before_waiting) && mem[CQ_TAIL(c)] >= target, goto awake);
@@ -90,7 +94,7 @@ inline membarrier() { each(c, LANES, fence_unless(FENCES(c) || M(engine_no_memba
 
 proctype engine()
 {
-    byte c, waiting;
+    byte c, waiting, parkings[LANES];
     bit idle[LANES], asleep[LANES];
 
     do
@@ -110,11 +114,13 @@ proctype engine()
             when(M(engine_waiting_before_publish), store(ENGINE, CQ_TAIL(c), taken[c]));
             when(waiting && waiting <= taken[c], to_client[c] = 1);
             waiting = 0));
-        /* park the lanes that had nothing: word, perhaps drain, barrier, second look */
+        /* park the lanes that had nothing: word, barrier, second look */
         when(M(engine_membarrier_before_parked), membarrier());
         when(M(engine_look_before_parked), each(c, LANES, idle[c] = idle[c] && NOTHING(c)));
-        atomic { each(c, LANES, when(idle[c], store(ENGINE, PARKED(c), 1))) };
-        each(c, LANES, when(idle[c] && PARK_DRAIN, drain(c)));
+        atomic { each(c, LANES, when(idle[c],
+            parkings[c] = (M(engine_same_parking) -> 1 : parkings[c] + 1);
+            store(ENGINE, PARKED(c), parkings[c]))) };
+        each(c, LANES, when(idle[c] && M(engine_drain_at_parking), drain(c)));
         fence_unless(M(engine_no_park_fence), ENGINE);
         when(!M(engine_membarrier_before_parked), membarrier());
         each(c, LANES, when(idle[c] && M(engine_drain_after_membarrier), drain(c)));

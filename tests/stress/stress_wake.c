@@ -27,6 +27,8 @@ struct handshake {
     int client_socket;
     int engine_socket;
     bool membarrier;
+    uint64_t parkings;      /* the engine's own */
+    uint64_t rung;          /* the client's own */
     uint64_t engine_sleeps; /* the engine's own */
     uint64_t client_sleeps; /* the client's own */
 };
@@ -90,7 +92,7 @@ static void *client_run(void *context)
         memcpy(lane_at(&shake->lane, count * sizeof submission), &submission, sizeof submission);
         dice_delay(&dice);
         lane_publish(&shake->lane, ++count * sizeof submission);
-        if (wake_engine_parked(&shake->lane, !shake->membarrier)) { /* [W2] */
+        if (wake_engine_parked(&shake->lane, !shake->membarrier, &shake->rung)) { /* [W2] */
             stress_check(wake_ring(shake->client_socket) == 0, "the engine is gone");
         }
         completion_await(shake, count, &dice);
@@ -107,8 +109,8 @@ static void engine_park(struct handshake *shake, uint64_t head, struct stress_di
 {
     const struct lane_map *lane = &shake->lane;
     dice_delay(dice);
-    atom_store_relaxed(&lane->shm->parked, 1); /* ordered by [W1] */
-    wake_fence_engine(shake->membarrier);      /* [W1] */
+    atom_store_relaxed(&lane->shm->parked, ++shake->parkings); /* ordered by [W1] */
+    wake_fence_engine(shake->membarrier);                      /* [W1] */
     if (lane_engine_tail(lane) == head) {
         stress_check(doze(shake->engine_socket, &lane->shm->sq_tail, head + 1, dice),
                      "the engine is asleep, submission %lu is there", head);

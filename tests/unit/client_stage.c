@@ -475,6 +475,7 @@ static void lane_turn(struct stage *stage, struct stage_lane *lane)
     waiters_look(stage);
     claims_trim(stage, lane);
     if (lane->head != head_before) {
+        lane->parked = false;
         atom_store_relaxed(&lane->map.shm->parked, 0);
     }
     if (lane->head != head_before || lane->cq_tail != lane->cq_published) {
@@ -486,8 +487,10 @@ static void lane_turn(struct stage *stage, struct stage_lane *lane)
             atomic_fetch_add(&stage->rings, 1);
             (void)wake_ring(lane->socket);
         }
-    } else if (atomic_load(&stage->parked)) {
-        atom_store_relaxed(&lane->map.shm->parked, 1);
+    } else if (atomic_load(&stage->parked) && !lane->parked) {
+        lane->parked = true;
+        atomic_fetch_add(&stage->parkings, 1);
+        atom_store_relaxed(&lane->map.shm->parked, ++lane->parkings);
         wake_fence_engine(true); /* [W1] */
     }
     unsigned char bytes[64];
@@ -508,7 +511,9 @@ static void lane_add(struct stage *stage, int session, const union control_messa
     int sockets[2];
     lane->fd = lane_create(lane->lane_id, request->lane.sq_bytes);
     ensure(lane->fd >= 0 && lane_open(&lane->map, lane->fd) == 0 && wake_pair(sockets) == 0);
-    atom_store_relaxed(&lane->map.shm->parked, 1);
+    atom_store_relaxed(&lane->map.shm->parked, ++lane->parkings);
+    lane->parked = true;
+    atomic_fetch_add(&stage->parkings, 1);
     lane->socket = sockets[0];
     lane->open = true;
     union control_message reply;

@@ -38,7 +38,9 @@ struct stage_lane {
     uint64_t head;
     uint64_t cq_tail;
     uint64_t cq_published; /* other lanes' turns complete waits of this one */
-    int failed;            /* of a QUIET append since the last WAIT */
+    bool parked;
+    uint64_t parkings;
+    int failed; /* of a QUIET append since the last WAIT */
 };
 
 struct stage_chunk {
@@ -109,6 +111,7 @@ struct stage {
     _Atomic uint64_t trimmed; /* chunks */
     _Atomic uint64_t rings;   /* wake bytes sent to clients */
     _Atomic uint64_t woken;   /* wake bytes received */
+    _Atomic uint64_t parkings;
 };
 
 /* Starts the broker; `each`: the schedule. */

@@ -297,6 +297,24 @@ Test(append, sleeping_engine_is_rung_and_sleeping_client_woken)
     cr_assert_gt(atomic_load(&stage.woken), 0);
 }
 
+Test(append, a_sleeping_engine_is_rung_once_for_all_that_is_submitted_meanwhile)
+{
+    enum { SUBMITTED = 200 };
+    cr_assert_eq(tusk_append(topic, "x", 1, NULL), 0);
+    stage_set(&stage.parked, true);
+    stage_set(&stage.stalled, true);
+    for (int i = 0; i < SUBMITTED; i++) {
+        cr_assert_eq(tusk_submit(topic, "x", 1, 0), 0);
+    }
+    atomic_store(&stage.stalled, false);
+    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, 5000), 0);
+    tusk_disconnect(tusk);
+    tusk = NULL;
+    cr_assert_geq(atomic_load(&stage.woken), 1);
+    cr_assert_leq(atomic_load(&stage.woken), atomic_load(&stage.parkings));
+    cr_assert_lt(atomic_load(&stage.parkings), SUBMITTED);
+}
+
 Test(append, death_of_the_broker_ends_the_handle)
 {
     stage_kill(&stage);

@@ -198,7 +198,7 @@ Test(shm_layout, digest_covers_the_items)
 Test(shm_layout, writers_keep_apart)
 {
     const uint64_t client[] = {STRIDE_OF(lane_shm, sq_tail), STRIDE_OF(lane_shm, cq_head),
-                               STRIDE_OF(lane_shm, waiting)};
+                               STRIDE_OF(lane_shm, waiting), STRIDE_OF(lane_shm, fences)};
     const uint64_t engine[] = {STRIDE_OF(lane_shm, cq_tail), STRIDE_OF(lane_shm, sq_head),
                                STRIDE_OF(lane_shm, parked), STRIDE_OF(lane_shm, revoked),
                                STRIDE_OF(lane_shm, epoch)};

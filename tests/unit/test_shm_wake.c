@@ -95,15 +95,23 @@ Test(shm_wake, a_dead_peer_is_told)
 }
 
 /* A lane's `parked` decides whether its client rings. */
-Test(shm_wake, a_client_rings_for_a_parked_engine_only)
+Test(shm_wake, a_client_rings_once_for_each_parking)
 {
     struct lane_shm shm = {0};
     const struct lane_map map = {.shm = &shm};
-    cr_assert_not(wake_engine_parked(&map, false));
-    cr_assert_not(wake_engine_parked(&map, true));
-    atom_store_release(&shm.parked, 1);
-    cr_assert(wake_engine_parked(&map, false));
-    cr_assert(wake_engine_parked(&map, true));
+    uint64_t rung = 0;
+    for (uint64_t parking = 1; parking < 4; parking++) {
+        const bool fences = parking % 2 == 0;
+        cr_assert_not(wake_engine_parked(&map, fences, &rung), "it is awake");
+        atom_store_release(&shm.parked, parking);
+        cr_assert(wake_engine_parked(&map, fences, &rung));
+        cr_assert_not(wake_engine_parked(&map, fences, &rung), "that has been rung for");
+        atom_store_release(&shm.parked, 0);
+    }
+    atom_store_release(&shm.parked, 4);
+    cr_assert(wake_engine_parked(&map, false, &rung));
+    atom_store_release(&shm.parked, 5);
+    cr_assert(wake_engine_parked(&map, false, &rung), "it was awake in between");
 }
 
 /* membarrier answers `error` from now on, for this process. */
