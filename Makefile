@@ -1,7 +1,7 @@
 # The front door: drives CMake. The work is done by the scripts in tests/tools.
 tools := tests/tools
 benches := bench-writes bench-reads bench-latency bench-fsync bench-scaling bench-idle bench-syscalls \
-	bench-recovery bench-peers bench-pingpong
+	bench-recovery bench-peers bench-pingpong bench-floor
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test $(benches) bench-report install format lint clean
@@ -13,6 +13,7 @@ help:
 	@echo 'make bench-latency  append to acknowledged    make bench-fsync    durable appends'
 	@echo 'make bench-scaling  throughput by processes   make bench-idle     1,000 idle sessions'
 	@echo 'make bench-syscalls system calls of clients   make bench-recovery start time and memory'
+	@echo 'make bench-floor    beside a bare relay loop'
 	@echo 'make bench-peers    beside pipes, queues, files, LMDB, RocksDB, Redis, NATS: PEERS="pipe redis"'
 	@echo 'make bench-pingpong two processes that sleep while they wait for each other'
 	@echo 'make show-NAME      draws bench-NAME: build/results/bench-NAME.svg and .png'
