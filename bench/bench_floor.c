@@ -79,6 +79,19 @@ static int floor_flow(struct report *report, const struct settings *settings, ui
     if (!plan.relay) {
         return -ENOMEM;
     }
+    report_begin(report, row,
+                 &(struct result_shape){.system = "bare relay",
+                                        .mode = "submit",
+                                        .series = "size",
+                                        .processes = 1,
+                                        .threads = 1,
+                                        .topics = 1,
+                                        .consumers = 1,
+                                        .batch = 1,
+                                        .size_min = size,
+                                        .size_max = size,
+                                        .fsync = settings->fsync,
+                                        .idle = "yield"});
     relay_roles(roles, &plan);
     const int result = crew_run(&crew);
     if (result == 0) {
@@ -106,6 +119,19 @@ static int tusk_flow(struct report *report, const struct settings *settings, uin
     if (!settings_wants(settings, row)) {
         return 0;
     }
+    report_begin(report, row,
+                 &(struct result_shape){.system = NULL,
+                                        .mode = "submit",
+                                        .series = "size",
+                                        .processes = 1,
+                                        .threads = 1,
+                                        .topics = 1,
+                                        .consumers = 1,
+                                        .batch = plan.batch,
+                                        .size_min = size,
+                                        .size_max = size,
+                                        .fsync = settings->fsync,
+                                        .idle = settings->idle});
     const int result = trial_run(settings, settings->fsync, settings->idle, &crew);
     if (result == 0) {
         const double rate = flow_add(report, row, &crew, 1);
@@ -188,6 +214,19 @@ static int floor_trip(struct report *report, const struct settings *settings, ui
     if (!plan.relay) {
         return -ENOMEM;
     }
+    report_begin(report, "the floor",
+                 &(struct result_shape){.system = "bare relay",
+                                        .mode = "append",
+                                        .series = "size",
+                                        .processes = 1,
+                                        .threads = 1,
+                                        .topics = 1,
+                                        .consumers = 0,
+                                        .batch = 1,
+                                        .size_min = size,
+                                        .size_max = size,
+                                        .fsync = settings->fsync,
+                                        .idle = "spin"});
     relay_roles(roles, &plan);
     const int result = crew_run(&crew);
     if (result == 0) {
@@ -211,6 +250,19 @@ static int tusk_trip(struct report *report, const struct settings *settings, uin
     const struct role role = producer_role(1, 1, &plan);
     struct crew crew = {.roles = &role, .roles_count = 1, .duration_s = settings->duration_s};
 
+    report_begin(report, "Tusk, append to COMMITTED",
+                 &(struct result_shape){.system = NULL,
+                                        .mode = "append",
+                                        .series = "size",
+                                        .processes = 1,
+                                        .threads = 1,
+                                        .topics = 1,
+                                        .consumers = 0,
+                                        .batch = 1,
+                                        .size_min = size,
+                                        .size_max = size,
+                                        .fsync = settings->fsync,
+                                        .idle = "spin"});
     const int result = trial_run(settings, settings->fsync, "spin", &crew);
     if (result == 0) {
         const double p50 = trip_add(report, "Tusk, append to COMMITTED", &crew);
