@@ -26,7 +26,8 @@
 #define UNSEALED_BYTES (UINT64_C(16) << 10)
 #define READ_FRAMES 512 /* between two reports of the reader's place */
 #define LEAD_LOOK_EVERY 64
-#define SPINS 50 /* pauses of one who waits before it yields */
+#define SPINS 50           /* pauses of one who waits before it yields */
+#define SPINS_ALONE 100000 /* the same in a round trip: only so that two on one core get apart */
 #define COMPLETIONS 4096
 #define PAYLOAD_SPREAD 4096
 
@@ -158,10 +159,10 @@ static int memory_prepare(struct worker *worker)
 
 /* ---- Waiting --------------------------------------------------------------------------------- */
 
-/* One look found nothing: pauses, then gives the core away; round trips only spin. */
+/* One look found nothing: pauses, then gives the core away. */
 static void wait_step(const struct relay_plan *plan, unsigned *looks)
 {
-    if (plan->round_trip || ++*looks < SPINS) {
+    if (++*looks % (plan->round_trip ? SPINS_ALONE : SPINS) != 0) {
         __builtin_ia32_pause();
     } else {
         sched_yield();
@@ -291,13 +292,14 @@ static int caller_work(struct worker *worker)
     struct relay_words *words = submitter->relay->words;
     struct worker_result *sum = worker->result;
     uint64_t before_ns = clock_now_ns();
+    unsigned looks = 0;
 
     while (!worker_stopped(worker)) {
         entry_submit(submitter, sum->entries);
         ring_publish(submitter);
         while (atomic_load_explicit(&words->completions, memory_order_acquire) ==
                sum->entries) { /* [Y4] acquire */
-            __builtin_ia32_pause();
+            wait_step(submitter->plan, &looks);
         }
         const struct completion *completion = &words->ring[sum->entries % COMPLETIONS];
         if (completion->user_data != sum->entries || completion->seq != sum->entries) {

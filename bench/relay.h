@@ -27,7 +27,7 @@ struct relay_plan {
     uint64_t log_bytes;    /* of the ring that stands for the arena; a power of two */
     uint64_t entries_max;  /* the producer ends there */
     uint64_t lead_entries; /* and stays so close to the reader */
-    bool round_trip;       /* each entry is waited for: no reader, and nobody yields */
+    bool round_trip;       /* each entry is waited for: there is no reader */
     struct relay *relay;
 };
 
