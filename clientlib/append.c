@@ -72,17 +72,12 @@ int append_result(struct append *append, uint64_t *seq)
     return 0;
 }
 
-/* Waits until the committed entry is durable. The WAIT may bring an error of earlier submissions
+/* Is the committed entry durable? The WAIT that is done may have brought an error of earlier submissions
  * as well, so it is the watermark that decides. */
-static int durable_await(struct append *append, struct lane_op *wait, uint64_t seq)
+static int durable_result(struct append *append, struct lane_op *wait, uint64_t seq)
 {
     struct client_lane *lane = append->lane;
     const struct tusk_topic *topic = append->topic;
-    int error = lane_op_await(lane, wait, append->expiry, false);
-    if (error != 0) {
-        lane_op_drop(lane, wait);
-        return error;
-    }
     const int result = lane_op_take(lane, wait).error;
     if (topic_durable_seq(topic->shm) > seq) {
         if (result < 0 && result != -ECANCELED) {
@@ -90,7 +85,7 @@ static int durable_await(struct append *append, struct lane_op *wait, uint64_t s
         }
         return 0;
     }
-    error = topic_check(topic);
+    const int error = topic_check(topic);
     return error != 0 ? error : result < 0 && result != -ECANCELED ? result : -EIO;
 }
 
@@ -114,18 +109,26 @@ int append_publish(struct append *append, struct lane_op **wait)
     return 0;
 }
 
+/* Until both are done. The WAIT is done behind the append, so one sleep ends with both. */
+static int append_await(struct append *append, struct lane_op *wait)
+{
+    struct client_lane *lane = append->lane;
+    const int error = wait != NULL ? lane_op_await(lane, wait, append->expiry, false) : 0;
+    return error != 0 ? error : lane_op_await(lane, append->op, append->expiry, false);
+}
+
 int append_settle(struct append *append, struct lane_op *wait, uint64_t *seq)
 {
     struct client_lane *lane = append->lane;
     uint64_t appended_seq = 0;
-    int error = lane_op_await(lane, append->op, append->expiry, false);
+    int error = append_await(append, wait);
     if (error != 0) {
         lane_op_drop(lane, append->op);
     } else {
         error = append_result(append, &appended_seq);
     }
     if (wait != NULL && error == 0) {
-        error = durable_await(append, wait, appended_seq);
+        error = durable_result(append, wait, appended_seq);
     } else if (wait != NULL) {
         lane_op_drop(lane, wait);
     }
