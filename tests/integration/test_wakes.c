@@ -69,13 +69,18 @@ int epoll_wait(int fd, struct epoll_event *events, int count, int timeout_ms)
 static struct place place;
 static struct tusk_broker *embedded;
 
-static void begin(uint32_t idle)
+static void begin_with(uint32_t idle, const char *fsync)
 {
     deadline_set(120);
     place_make(&place);
     place.options.idle = idle;
-    place.options.fsync = "none";
+    place.options.fsync = fsync;
     embedded = embedded_start(&place);
+}
+
+static void begin(uint32_t idle)
+{
+    begin_with(idle, "none");
 }
 
 static struct tusk *client_attach(uint32_t idle)
@@ -218,6 +223,23 @@ Test(wakes, a_batch_wakes_each_sleeper_once)
     check(atomic_load(&engine_rings) > 0);
     check(atomic_load(&engine_rings) <= atomic_load(&client_sleeps));
     expect_rings_of_parkings(client, READERS + 1);
+    tusk_disconnect(client);
+    check_ok(tusk_broker_stop(embedded));
+}
+
+/* The entry and its sync end the call together. */
+Test(wakes, a_durable_append_wakes_its_sleeper_once)
+{
+    begin_with(TUSK_IDLE_BLOCK, "each");
+    struct tusk *client = client_attach(TUSK_IDLE_BLOCK);
+    struct tusk_topic *topic = topic_of(client);
+    check_ok(tusk_append(topic, "x", 1, NULL));
+    const uint64_t rings = atomic_load(&engine_rings);
+    for (int i = 0; i < ROUNDS; i++) {
+        check_ok(tusk_append(topic, "x", 1, NULL));
+    }
+    check(atomic_load(&engine_rings) > rings);
+    check(atomic_load(&engine_rings) - rings <= ROUNDS);
     tusk_disconnect(client);
     check_ok(tusk_broker_stop(embedded));
 }
