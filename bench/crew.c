@@ -148,7 +148,7 @@ static _Noreturn void process_run(const struct crew *crew, const struct role *ro
         status = jobs[i].result < 0 ? STATUS_FAILED : status;
     }
     tusk_disconnect(tusk);
-    _exit(status);
+    exit(status); /* libraries take their leave of servers in handlers of exit() */
 }
 
 /* ---- In the benchmark ------------------------------------------------------------------------ */
