@@ -2,12 +2,12 @@
  * Peer nats: a JetStream stream in a nats-server of the benchmark's own, on a port of the loopback
  * interface that the kernel chooses (the server knows no unix sockets).
  * Runs on:  see peer.h; the library's own threads in each process too.
- * Practice: file storage; asynchronous publishing with up to 4,096 acknowledgements outstanding, which the
- *           library also writes to the socket in bulk, so that a batch is as many publishes; an
- *           ordered consumer, which the server pushes entries to in their order. (A pull consumer is not
- *           faster, and natsSubscription_Fetch of Debian's library, 3.4.1, writes past its list when
- *           entries of a request that timed out come late.) Acknowledgements of this server do not
- *           wait for a sync of the file, so it is not asked for durable ones.
+ * Practice: file storage; asynchronous publishing with up to 4,096 acknowledgements outstanding, which
+ *           the library gathers into large writes, so that a batch is as many publishes (except for
+ *           ping-pong, where each is sent at once); an ordered consumer, which the server pushes entries
+ *           to. (natsSubscription_Fetch of libnats 3.4.1, for a pull consumer, corrupts its list of
+ *           entries when its time-out is short.) Acknowledgements of this server do not wait for a
+ *           sync of the file, so it is not asked for durable entries.
  * Needs:    pkg-config libnats
  * Packages: libnats-dev nats-server
  */
@@ -105,6 +105,24 @@ static int nats_fail(const struct peer_end *end, natsStatus status, const char *
     return peer_fail_because(end, what, natsStatus_GetText(status));
 }
 
+static natsStatus connection_make(struct client *client, const char *url, bool at_once)
+{
+    natsOptions *options = NULL;
+
+    natsStatus status = natsOptions_Create(&options);
+    if (status == NATS_OK) {
+        status = natsOptions_SetURL(options, url);
+    }
+    if (status == NATS_OK) {
+        status = natsOptions_SetSendAsap(options, at_once);
+    }
+    if (status == NATS_OK) {
+        status = natsConnection_Connect(&client->connection, options);
+    }
+    natsOptions_Destroy(options);
+    return status;
+}
+
 static int end_open(struct peer_end *end)
 {
     struct client *client = calloc(1, sizeof *client);
@@ -117,7 +135,7 @@ static int end_open(struct peer_end *end)
     }
     end->state = client;
     snprintf(client->subject, sizeof client->subject, "bench-%u", end->channel);
-    natsStatus status = natsConnection_ConnectTo(&client->connection, url);
+    natsStatus status = connection_make(client, url, end->job->shape == PEER_PING);
     jsOptions_Init(&options);
     options.PublishAsync.MaxPending = PENDING_MAX;
     options.PublishAsync.StallWait = STALL_MS;
