@@ -26,7 +26,7 @@ enum {
     BATCH = 64,
 };
 
-TestSuite(cold, .timeout = 300);
+TestSuite(cold, .timeout = 600);
 
 static size_t backlog_size(uint32_t n)
 {

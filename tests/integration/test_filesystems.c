@@ -19,7 +19,7 @@ enum { SIZE = 20000, MIB = 1024 * 1024, FREE_BYTES = 16 * MIB, ATTEMPTS = 3000 }
 
 #define OPTIONS " --segment 1M --chunk 64K --arena 8M"
 
-TestSuite(filesystems, .timeout = 280);
+TestSuite(filesystems, .timeout = 600);
 
 static const struct {
     const char *backend;

@@ -25,7 +25,7 @@
 
 enum { PATH_BYTES = SCRATCH_PATH_BYTES + 64, RANGES_MAX = 60000, BIG = 200000, SAMPLES = 3 };
 
-TestSuite(inspect, .timeout = 300);
+TestSuite(inspect, .timeout = 600);
 
 static struct program_result inspect(const char *words, const char *dir)
 {

@@ -24,7 +24,7 @@ static void begin(void)
     session_begin_with(SMALL);
 }
 
-TestSuite(long_life, .init = begin, .fini = session_end, .timeout = 240);
+TestSuite(long_life, .init = begin, .fini = session_end, .timeout = 600);
 
 static uint64_t disk_bytes(void)
 {

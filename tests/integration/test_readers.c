@@ -172,7 +172,7 @@ Test(readers, waiting_ends_at_the_time_out)
     const uint64_t begin_ms = now_ms();
     check_is(tusk_reader_next(reader, &entry, 100), -ETIMEDOUT);
     const uint64_t took_ms = now_ms() - begin_ms;
-    check_say(took_ms >= 99 && took_ms < 2000, "it took %llu ms", (unsigned long long)took_ms);
+    check_say(took_ms >= 99 && took_ms < 20000, "it took %llu ms", (unsigned long long)took_ms);
 }
 
 Test(readers, a_wait_on_a_topic_that_does_not_exist_times_out_as_well)

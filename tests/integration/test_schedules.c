@@ -113,23 +113,21 @@ Test(schedules, seed_row_13_n_ms_makes_entries_durable_by_itself)
 
 Test(schedules, n_ms_answers_before_the_entry_is_durable)
 {
-    session_begin_with("--fsync 5000ms");
+    session_begin_with("--fsync 3600000ms");
     struct tusk_topic *topic = topic_of(tusk, "t");
-    const uint64_t begin_ms = now_ms();
     append_text(topic, "x");
-    const uint64_t took_ms = now_ms() - begin_ms;
-    check_say(took_ms < 2000, "an append took %llu ms", (unsigned long long)took_ms);
     check_is(info_of(topic).durable_seq, 0);
     struct tusk_reader *reader = reader_of(topic);
     expect_text(reader, 0, "x");
 }
 
-Test(schedules, the_default_makes_entries_durable_within_a_second)
+Test(schedules, the_default_makes_entries_durable_by_itself)
 {
     session_begin();
     struct tusk_topic *topic = topic_of(tusk, "t");
     append_text(topic, "x");
-    wait_until(info_of(topic).durable_seq == 1, 1000);
+    check_contains(tuskd_log(broker), "fsync=200ms"); /* in which time depends on the disk, too */
+    wait_until(info_of(topic).durable_seq == 1, 5000);
 }
 
 Test(schedules, none_syncs_at_a_clean_stop_only)
@@ -171,10 +169,7 @@ static void flush_durable_under(const char *options)
         for (int i = 0; i < 100; i++) {
             check_ok(tusk_submit(topic, "x", 1, 0));
         }
-        const uint64_t begin_ms = now_ms();
-        check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));
-        const uint64_t took_ms = now_ms() - begin_ms;
-        check_say(took_ms < 3000, "tusk_flush took %llu ms", (unsigned long long)took_ms);
+        check_ok(tusk_flush(tusk, TUSK_DURABLE, -1)); /* else the deadline passes */
         check_is(info_of(topic).durable_seq, round * 100);
     }
     restart_killed(options);
@@ -188,7 +183,7 @@ Test(schedules, flush_durable_syncs_now_under_none)
 
 Test(schedules, flush_durable_syncs_now_under_a_long_interval)
 {
-    flush_durable_under("--fsync 60000ms");
+    flush_durable_under("--fsync 3600000ms");
 }
 
 Test(schedules, flush_durable_syncs_under_each)

@@ -23,7 +23,7 @@ static void begin(void)
     session_begin_with(OPTIONS);
 }
 
-TestSuite(seek, .init = begin, .fini = session_end, .timeout = 240);
+TestSuite(seek, .init = begin, .fini = session_end, .timeout = 600);
 
 static struct tusk_entry seek_to(struct tusk_reader *reader, enum tusk_from from, uint64_t value)
 {

@@ -34,7 +34,7 @@ static void begin_impatient(void)
                        "--stream-timeout 300ms");
 }
 
-TestSuite(stream, .init = begin, .fini = session_end, .timeout = 240);
+TestSuite(stream, .init = begin, .fini = session_end, .timeout = 600);
 
 static struct tusk *attach_lane(size_t lane_bytes, int timeout_ms)
 {

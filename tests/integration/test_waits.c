@@ -159,7 +159,7 @@ Test(waits, wait_ends_at_its_time_out)
     const uint64_t begin_ms = now_ms();
     check_is(tusk_wait(tusk, 100), 0);
     const uint64_t took_ms = now_ms() - begin_ms;
-    check_say(took_ms >= 99 && took_ms < 2000, "it took %llu ms", (unsigned long long)took_ms);
+    check_say(took_ms >= 99 && took_ms < 20000, "it took %llu ms", (unsigned long long)took_ms);
     check_is(tusk_wait(tusk, 0), 0);
 }
 

@@ -21,6 +21,9 @@
 #define TEST_TIME_FACTOR 1
 #endif
 
+/* What only ends a test that hangs is multiplied by this as well: machines may be busy. */
+#define TEST_PATIENCE 5
+
 /* Bytes that a process may grow by are multiplied by this: a sanitizer keeps for a while what was
  * freed. */
 #if defined(__SANITIZE_ADDRESS__)

@@ -75,7 +75,7 @@ static void deadline_arm(void)
 
 void deadline_set(unsigned seconds)
 {
-    end_ms = now_ms() + (uint64_t)seconds * 1000U * TEST_TIME_FACTOR;
+    end_ms = now_ms() + (uint64_t)seconds * 1000U * TEST_TIME_FACTOR * TEST_PATIENCE;
     deadline_arm();
 }
 

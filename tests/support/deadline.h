@@ -11,7 +11,7 @@
 
 #include "tests/support/check.h"
 
-/* Allow this process so many seconds from now (times TEST_TIME_FACTOR). */
+/* Allow this process so many seconds from now (times TEST_TIME_FACTOR and TEST_PATIENCE). */
 void deadline_set(unsigned seconds);
 
 /* As deadline_set(), if there is none yet. */
@@ -30,14 +30,16 @@ uint64_t now_ns(void);
 /* Let other processes run for a moment; used between two looks at a condition. */
 void pause_briefly(void);
 
-/* Look until the condition holds; fail if it doesn't within timeout_ms (times the factor). */
+/* Look until the condition holds; fail if it doesn't within timeout_ms (times the factor, and
+ * TEST_PATIENCE: it only ends tests that hang). */
 #define wait_until(condition, timeout_ms)                                                          \
     do {                                                                                           \
-        const uint64_t wait_end_ms = now_ms() + (uint64_t)(timeout_ms)*TEST_TIME_FACTOR;           \
+        const uint64_t wait_end_ms =                                                               \
+            now_ms() + (uint64_t)(timeout_ms)*TEST_TIME_FACTOR * TEST_PATIENCE;                    \
         deadline_doing(#condition);                                                                \
         while (!(condition)) {                                                                     \
-            check_say(now_ms() < wait_end_ms, "not true within %d ms: %s", (int)(timeout_ms),      \
-                      #condition);                                                                 \
+            check_say(now_ms() < wait_end_ms, "not true within %d ms: %s",                         \
+                      (int)(timeout_ms)*TEST_TIME_FACTOR * TEST_PATIENCE, #condition);             \
             pause_briefly();                                                                       \
         }                                                                                          \
         deadline_doing(NULL);                                                                      \

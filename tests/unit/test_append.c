@@ -39,7 +39,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(append, .init = begin, .fini = end, .timeout = 300);
+TestSuite(append, .init = begin, .fini = end, .timeout = 600);
 
 static void compare(void *context, const struct stage_entry *entry)
 {

@@ -21,7 +21,7 @@
 #include "tests/unit/broker_stage.h"
 #include "tests/unit/maps.h"
 
-TestSuite(broker, .init = stage_begin, .timeout = 120);
+TestSuite(broker, .init = stage_begin, .timeout = 600);
 
 /* The start fails so, and its words contain that part; nothing is left of it. */
 static void start_fails(int error, const char *part)

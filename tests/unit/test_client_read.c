@@ -29,7 +29,7 @@ static void end(void)
     stage_end(&stage);
 }
 
-TestSuite(read, .init = begin, .fini = end, .timeout = 30);
+TestSuite(read, .init = begin, .fini = end, .timeout = 600);
 
 static unsigned char payload[300000];
 

@@ -30,7 +30,7 @@ static void end(void)
     stage_end(&stage);
 }
 
-TestSuite(wait, .init = begin, .fini = end, .timeout = 30);
+TestSuite(wait, .init = begin, .fini = end, .timeout = 600);
 
 static bool readable(int fd, int timeout_ms)
 {

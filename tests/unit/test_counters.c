@@ -22,7 +22,7 @@ static void directory_make(void)
     counters_describe(directory);
 }
 
-TestSuite(counters, .init = directory_make, .timeout = 30);
+TestSuite(counters, .init = directory_make, .timeout = 600);
 
 static uint64_t shown(enum counter counter)
 {

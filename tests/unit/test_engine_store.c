@@ -54,7 +54,7 @@ static void open_and_free(enum io_backend backend)
     free(setup.arena.base);
 }
 
-Test(engine_store, one_that_no_engine_had_is_closed, .timeout = 60)
+Test(engine_store, one_that_no_engine_had_is_closed, .timeout = 600)
 {
     open_and_free(IO_BACKEND_PWRITE);
     open_and_free(IO_BACKEND_MMAP);

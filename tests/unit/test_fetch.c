@@ -83,7 +83,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(fetch, .init = begin, .fini = end, .timeout = 60);
+TestSuite(fetch, .init = begin, .fini = end, .timeout = 600);
 
 Test(fetch, by_chunk)
 {

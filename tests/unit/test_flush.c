@@ -34,7 +34,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(flush, .init = begin, .fini = end, .timeout = 120);
+TestSuite(flush, .init = begin, .fini = end, .timeout = 600);
 
 static struct topic *state(void)
 {

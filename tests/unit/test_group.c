@@ -40,7 +40,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(group, .init = begin, .fini = end, .timeout = 120);
+TestSuite(group, .init = begin, .fini = end, .timeout = 600);
 
 static struct topic *state(void)
 {

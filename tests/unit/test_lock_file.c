@@ -27,7 +27,7 @@ static void lock_begin(void)
     snprintf(path, sizeof path, "%s/lock", scratch);
 }
 
-TestSuite(lock_file, .init = lock_begin, .timeout = 60);
+TestSuite(lock_file, .init = lock_begin, .timeout = 600);
 
 static bool is_named(int fd)
 {

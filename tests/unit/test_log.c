@@ -32,7 +32,7 @@ static void pipe_close(void)
     close(pipe_fds[1]);
 }
 
-TestSuite(log, .init = pipe_open, .fini = pipe_close, .timeout = 30);
+TestSuite(log, .init = pipe_open, .fini = pipe_close, .timeout = 600);
 
 /* What has been written up to now, as a string. */
 static const char *output_take(void)

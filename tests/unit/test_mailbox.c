@@ -97,7 +97,7 @@ static void *post_all(void *argument)
     return NULL;
 }
 
-Test(mailbox, owner_that_sleeps_misses_nothing_of_several_posters, .timeout = 120)
+Test(mailbox, owner_that_sleeps_misses_nothing_of_several_posters, .timeout = 600)
 {
     static struct poster posters[POSTERS];
     pthread_t threads[POSTERS];
@@ -148,7 +148,7 @@ static void *echo(void *argument)
 }
 
 /* Each side sleeps between any two pieces: one lost wake would be the end of it. */
-Test(mailbox, one_piece_goes_to_and_fro, .timeout = 120)
+Test(mailbox, one_piece_goes_to_and_fro, .timeout = 600)
 {
     struct ends ends;
     struct mail mail = {.kind = MAIL_STOP};

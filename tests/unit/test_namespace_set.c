@@ -13,7 +13,7 @@
 #include "tests/support/scratch.h"
 #include "tests/unit/session_stage.h"
 
-TestSuite(namespace_set, .init = stage_begin, .fini = stage_end, .timeout = 120);
+TestSuite(namespace_set, .init = stage_begin, .fini = stage_end, .timeout = 600);
 
 /* A client of that namespace, which is opened for it. */
 static int client_of(const char *key)

@@ -32,7 +32,7 @@ static void directory_remove(void)
     rmdir(directory);
 }
 
-TestSuite(notify, .init = directory_make, .fini = directory_remove, .timeout = 30);
+TestSuite(notify, .init = directory_make, .fini = directory_remove, .timeout = 600);
 
 /* A datagram socket under that name, in which '@' stands for the zero of an abstract one. */
 static int supervisor_open(const char *name)

@@ -49,7 +49,7 @@ static void directory_remove(void)
     rmdir(directory);
 }
 
-TestSuite(options, .init = environment_clear, .fini = directory_remove, .timeout = 30);
+TestSuite(options, .init = environment_clear, .fini = directory_remove, .timeout = 600);
 
 /* Parses "tuskd" and the arguments, which end with NULL. */
 #define PARSE(...) parse((const char *[]){"tuskd", __VA_ARGS__, NULL})

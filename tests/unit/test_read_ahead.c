@@ -55,7 +55,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(read_ahead, .init = begin, .fini = end, .timeout = 60);
+TestSuite(read_ahead, .init = begin, .fini = end, .timeout = 600);
 
 static uint64_t counted(enum counter counter)
 {

@@ -191,7 +191,7 @@ static void live_and_crash(uint64_t seed, unsigned lives, unsigned losses)
     gone(model);
 }
 
-Test(recovery, random_lives_and_power_losses_lose_nothing_durable, .timeout = 100)
+Test(recovery, random_lives_and_power_losses_lose_nothing_durable, .timeout = 600)
 {
     for (uint64_t seed = 1; seed <= 30; seed++) {
         live_and_crash(seed, 12, 3);
@@ -342,7 +342,7 @@ static void damage_all(unsigned char mask, struct damage_counts *counts)
     gone(model);
 }
 
-Test(recovery, every_damaged_byte_is_refused_detected_or_of_the_last_sync, .timeout = 100)
+Test(recovery, every_damaged_byte_is_refused_detected_or_of_the_last_sync, .timeout = 600)
 {
     struct damage_counts counts = {0};
     damage_all(0x01, &counts);

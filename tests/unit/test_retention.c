@@ -39,7 +39,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(retention, .fini = end, .timeout = 120);
+TestSuite(retention, .fini = end, .timeout = 600);
 
 static struct topic *state(void)
 {

@@ -46,7 +46,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(retention_limits, .fini = end, .timeout = 120);
+TestSuite(retention_limits, .fini = end, .timeout = 600);
 
 static struct topic *state(void)
 {

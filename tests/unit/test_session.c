@@ -25,7 +25,7 @@
 
 enum { CHILD_SECONDS = 60 }; /* no child outlives a test that fails for longer */
 
-TestSuite(session, .init = stage_begin, .fini = stage_end, .timeout = 120);
+TestSuite(session, .init = stage_begin, .fini = stage_end, .timeout = 600);
 
 /* HELLO. */
 

@@ -24,7 +24,7 @@ enum {
     FDS_PER_MESSAGE_MOST = 253,
 };
 
-TestSuite(session_hostile, .init = stage_begin, .fini = stage_end, .timeout = 120);
+TestSuite(session_hostile, .init = stage_begin, .fini = stage_end, .timeout = 600);
 
 /* Of a session that is open; a CLOSE of a lane that it has not is none. */
 static bool is_request(int kind)

@@ -28,7 +28,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(slot_reuse, .fini = end, .timeout = 240);
+TestSuite(slot_reuse, .fini = end, .timeout = 600);
 
 static uint64_t stamp_of(int topic, uint64_t seq)
 {

@@ -75,7 +75,7 @@ static void end(void)
     load.body = NULL;
 }
 
-TestSuite(stream, .init = begin, .fini = end, .timeout = 120);
+TestSuite(stream, .init = begin, .fini = end, .timeout = 600);
 
 static struct topic *state(void)
 {

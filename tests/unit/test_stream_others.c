@@ -54,7 +54,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(stream_others, .init = begin, .fini = end, .timeout = 60);
+TestSuite(stream_others, .init = begin, .fini = end, .timeout = 600);
 
 static struct topic *state(const struct owner *owner)
 {

@@ -44,7 +44,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(stream_trimmed, .init = begin, .fini = end, .timeout = 60);
+TestSuite(stream_trimmed, .init = begin, .fini = end, .timeout = 600);
 
 static struct topic *state(void)
 {

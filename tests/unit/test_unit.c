@@ -44,7 +44,7 @@ static void end(void)
     stage_deinit(&stage);
 }
 
-TestSuite(unit, .init = begin, .fini = end, .timeout = 120);
+TestSuite(unit, .init = begin, .fini = end, .timeout = 600);
 
 static struct topic *state(void)
 {
