@@ -335,12 +335,14 @@ enum pool_outcome pool_assign(struct chunk_pool *pool, struct chunk *chunk, enum
     if (chunk->unit == UNIT_NONE && use == POOL_AHEAD) {
         return POOL_FULL; /* nobody waits for it */
     }
-    if (chunk->unit == UNIT_NONE && pool->pins_overdue) {
-        unit_make(pool, chunk, use, true);
-        pool->pins_overdue = chunk->unit != UNIT_NONE;
-    }
     if (chunk->unit == UNIT_NONE) {
         pool->is_short = true;
+        if (pool->pins_overdue) {
+            unit_make(pool, chunk, use, true);
+            pool->pins_overdue = chunk->unit != UNIT_NONE;
+        }
+    }
+    if (chunk->unit == UNIT_NONE) {
         return POOL_FULL;
     }
     unit_taken(pool, chunk, use);

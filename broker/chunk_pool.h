@@ -43,7 +43,8 @@ struct chunk_pool {
     uint32_t ahead_count;
     struct list readers; /* of struct client.readers */
     uint64_t evictions;
-    bool is_short;      /* an assignment has failed, and nobody has said that it is over */
+    bool is_short;      /* an assignment has failed, or had to revoke pins, and nobody has said that
+                         * it is over */
     uint64_t looked_ns; /* when pins were last looked at, CLOCK_MONOTONIC */
     bool pins_overdue;  /* ... and some were overdue */
     uint64_t revocations;

@@ -109,6 +109,19 @@ Test(pool_pins, who_holds_on_for_too_long_loses_what_is_needed_and_no_more)
     cr_assert_eq(clients[0].pins_revoked, 1);
 }
 
+/* Or the log would tell of it only when the arena is short again. */
+Test(pool_pins, a_revocation_is_a_shortage_that_somebody_has_to_tell_of)
+{
+    pins_fill_the_arena(10);
+    cr_assert_eq(pool_assign(&pool, chunk_make(50, BIG_NUMBER), false), POOL_FULL);
+    cr_assert_not(pool_pins_look(&pool, 5000, TIMEOUT_NS));
+    cr_assert(pool_pins_look(&pool, 6000, TIMEOUT_NS));
+    pool.is_short = false; /* who waited has gone */
+    cr_assert_eq(pool_assign(&pool, chunks[50], false), POOL_OK);
+    cr_assert_eq(clients[0].pins_revoked, 1);
+    cr_assert(pool.is_short);
+}
+
 Test(pool_pins, who_lets_go_and_pins_again_is_not_revoked)
 {
     pins_fill_the_arena(10);
