@@ -197,6 +197,7 @@ enum submit_outcome submit_lane(struct store *store, struct lane *lane, uint64_t
                                 uint64_t *tail)
 {
     const uint64_t begin = lane->head;
+    lane_engine_fetch(&lane->map, begin);
     *tail = lane_engine_tail(&lane->map);
     if (*tail - lane->head > lane->map.sq_bytes || *tail % SUBMISSION_ALIGNMENT != 0) {
         return submit_hostile(lane, "published an SQ tail beyond its ring");

@@ -126,6 +126,7 @@ static inline uint64_t lane_slots_used(const struct client_lane *lane)
 
 static inline void lane_drain(struct client_lane *lane)
 {
+    lane_completion_fetch(&lane->map, lane->drained);
     const uint64_t cq_tail = lane_completions(&lane->map);
     if (cq_tail != lane->drained) {
         lane_drain_to(lane, cq_tail);

@@ -105,6 +105,13 @@ static inline void lane_publish(const struct lane_map *map, uint64_t tail)
     atom_store_release(&map->shm->sq_tail, tail); /* [L1] release */
 }
 
+/* Fetches the place of a completion that may be posted by now, while the CQ tail is being loaded: both
+ * come from the engine's core, and one after the other they take twice as long. */
+static inline void lane_completion_fetch(const struct lane_map *map, uint64_t index)
+{
+    __builtin_prefetch(&map->cq[index & (map->cq_slots - 1)]);
+}
+
 /* How many completions were ever posted, acquire [L3]. */
 static inline uint64_t lane_completions(const struct lane_map *map)
 {
@@ -127,6 +134,14 @@ static inline void lane_reap_to(const struct lane_map *map, uint64_t head)
 static inline uint64_t lane_engine_tail(const struct lane_map *map)
 {
     return atom_load_acquire(&map->shm->sq_tail); /* [L1] acquire */
+}
+
+/* The same for a submission and the SQ tail. */
+static inline void lane_engine_fetch(const struct lane_map *map, uint64_t index)
+{
+    const unsigned char *header = lane_at(map, index);
+    __builtin_prefetch(header);
+    __builtin_prefetch(header + 64);
 }
 
 static inline uint64_t lane_engine_cq_head(const struct lane_map *map)
