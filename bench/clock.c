@@ -31,3 +31,24 @@ double clock_cost_ns(void)
     qsort(samples, COST_SAMPLES, sizeof *samples, doubles_compare);
     return samples[COST_SAMPLES / 2];
 }
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec time;
+
+    return clock_gettime(clock, &time) == 0
+               ? (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec
+               : 0;
+}
+
+uint64_t clock_thread_cpu_ns(void)
+{
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t clock_process_cpu_ns(pid_t pid)
+{
+    clockid_t clock;
+
+    return pid != 0 && clock_getcpuclockid(pid, &clock) == 0 ? clock_ns(clock) : 0;
+}

@@ -35,6 +35,7 @@ struct member {
 struct thread_job {
     const struct role *role;
     struct worker worker;
+    bool count_calls;
     int result;
 };
 
@@ -81,9 +82,17 @@ static void worker_run(struct thread_job *job)
     while (atomic_load(&shared->go) == 0) { /* [C1] acquire */
         futex_wait(&shared->go, 0, NULL);
     }
+    struct calls calls = {0};
+    if (job->count_calls) {
+        calls_open_self(&calls);
+    }
+    const uint64_t cpu_before_ns = clock_thread_cpu_ns();
     worker->result->begin_ns = clock_now_ns();
     job->result = job->role->work(worker);
     worker->result->end_ns = clock_now_ns();
+    worker->result->cpu_ns = clock_thread_cpu_ns() - cpu_before_ns;
+    worker->result->calls = calls_read(&calls);
+    calls_close(&calls);
     if (job->role->produces) {
         atomic_fetch_add(&shared->produced, worker->result->entries);
         atomic_fetch_sub(&shared->producing, 1);
@@ -132,7 +141,8 @@ static _Noreturn void process_run(const struct crew *crew, const struct role *ro
                                                  .tusk = tusk,
                                                  .shared = crew->shared,
                                                  .result = &results[number],
-                                                 .arg = role->arg}};
+                                                 .arg = role->arg},
+                                      .count_calls = crew->count_calls};
         if (i > 0 && pthread_create(&threads[i], NULL, worker_thread, &jobs[i]) != 0) {
             status = STATUS_FAILED;
         }
@@ -305,7 +315,7 @@ static int members_wait(struct member *members, unsigned count, double seconds)
     }
 }
 
-static int crew_supervise(const struct crew *crew, struct member *members, unsigned count)
+static int crew_supervise(struct crew *crew, struct member *members, unsigned count)
 {
     int result = members_fork(crew, members);
     if (result == 0) {
@@ -314,6 +324,11 @@ static int crew_supervise(const struct crew *crew, struct member *members, unsig
     if (result < 0) {
         return result;
     }
+    struct calls broker_calls = {0};
+    if (crew->count_calls && crew->broker != 0) {
+        calls_open_process(&broker_calls, crew->broker);
+    }
+    const uint64_t cpu_before_ns = clock_process_cpu_ns(crew->broker);
     crew_go(crew);
     result = members_wait(members, count, crew->duration_s);
     atomic_store(&crew->shared->stop, 1);
@@ -321,6 +336,9 @@ static int crew_supervise(const struct crew *crew, struct member *members, unsig
     if (result > 0) {
         result = members_wait(members, count, FINISH_LIMIT_S);
     }
+    crew->broker_cpu_ns = clock_process_cpu_ns(crew->broker) - cpu_before_ns;
+    crew->broker_calls = calls_read(&broker_calls);
+    calls_close(&broker_calls);
     if (result > 0) {
         fprintf(stderr, "%d processes did not end within %d s of being told\n", result,
                 FINISH_LIMIT_S);
@@ -369,6 +387,29 @@ struct crew_sum crew_sum(const struct crew *crew, size_t role)
         sum.end_ns = results[i].end_ns > sum.end_ns ? results[i].end_ns : sum.end_ns;
     }
     return sum;
+}
+
+static void share_add(struct crew_share *share, const struct worker_result *result)
+{
+    share->entries += result->entries;
+    share->cpu_ns += result->cpu_ns;
+    share->calls.calls += result->calls.calls;
+    share->calls.yields += result->calls.yields;
+}
+
+struct crew_cost crew_cost(const struct crew *crew)
+{
+    const struct worker_result *result = crew->shared->results;
+    struct crew_cost cost = {
+        .broker = {.cpu_ns = crew->broker_cpu_ns, .calls = crew->broker_calls}};
+
+    for (size_t i = 0; i < crew->roles_count; i++) {
+        const struct role *role = &crew->roles[i];
+        for (unsigned worker = 0; worker < role->processes * role->threads; worker++) {
+            share_add(role->produces ? &cost.producers : &cost.consumers, result++);
+        }
+    }
+    return cost;
 }
 
 void crew_latency(const struct crew *crew, size_t role, struct histogram *latency_ns)

@@ -8,6 +8,7 @@
 #ifndef TUSK_BENCH_CREW_H
 #define TUSK_BENCH_CREW_H
 
+#include "bench/calls.h"
 #include "bench/histogram.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <tusk/tusk.h>
 
 #define CREW_ROLES_MAX 4
@@ -24,9 +26,11 @@
 struct worker_result {
     uint64_t operations;
     uint64_t entries;
-    uint64_t bytes;    /* of payload */
-    uint64_t begin_ns; /* when it began to work */
-    uint64_t end_ns;   /* when it had ended, its last flush included */
+    uint64_t bytes;           /* of payload */
+    uint64_t begin_ns;        /* when it began to work */
+    uint64_t end_ns;          /* when it had ended, its last flush included */
+    uint64_t cpu_ns;          /* of its thread, from one to the other */
+    struct calls_count calls; /* meanwhile, if the crew counts them */
     struct histogram latency_ns;
     struct histogram late_ns; /* open loop: from when an entry was due until it was sent */
 };
@@ -38,7 +42,7 @@ struct crew_shared {
     alignas(128) _Atomic uint32_t stop;      /* the time is up */
     alignas(128) _Atomic uint32_t producing; /* threads that still produce */
     alignas(128) _Atomic uint64_t produced;  /* entries of those that have ended */
-    alignas(128) _Atomic uint64_t followed;  /* entries that the one follower has seen so far */
+    alignas(128) _Atomic uint64_t followed;  /* entries that followers have seen so far, in sum */
     alignas(128) struct worker_result results[];
 };
 
@@ -70,6 +74,10 @@ struct crew {
     const char *socket;
     uint32_t idle;
     double duration_s;
+    pid_t broker; /* whose cost is of interest; 0: nobody's */
+    bool count_calls;
+    uint64_t broker_cpu_ns; /* while the crew worked; set by crew_run() */
+    struct calls_count broker_calls;
     struct crew_shared *shared; /* mapped by crew_run() */
     size_t shared_bytes;
     unsigned workers_count;
@@ -91,6 +99,16 @@ struct crew_sum {
     uint64_t end_ns;
 };
 struct crew_sum crew_sum(const struct crew *crew, size_t role);
+
+/* What all producing roles, all others and the broker used. */
+struct crew_cost {
+    struct crew_share {
+        uint64_t entries; /* 0 for the broker */
+        uint64_t cpu_ns;
+        struct calls_count calls;
+    } producers, consumers, broker;
+};
+struct crew_cost crew_cost(const struct crew *crew);
 
 /* All latencies of a role in one histogram, and how late its entries were sent. */
 void crew_latency(const struct crew *crew, size_t role, struct histogram *latency_ns);

@@ -90,7 +90,7 @@ static int entries_take(struct worker *worker, struct follower *follower, unsign
         follower->touched += entry->size > 0 ? *(const unsigned char *)entry->data : 0;
     }
     sum->operations++;
-    atomic_store_explicit(&worker->shared->followed, sum->entries, memory_order_relaxed);
+    atomic_fetch_add_explicit(&worker->shared->followed, (uint64_t)count, memory_order_relaxed);
     return 0;
 }
 

@@ -7,10 +7,8 @@
 #include "bench/directory.h"
 #include "bench/interrupt.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -225,26 +223,5 @@ uint64_t private_broker_memory_bytes(const struct private_broker *broker)
 
 uint64_t private_broker_cpu_ns(const struct private_broker *broker)
 {
-    char path[80];
-    uint64_t total = 0;
-
-    snprintf(path, sizeof path, "/proc/%d/task", (int)broker->pid);
-    DIR *tasks = opendir(path);
-    if (!tasks) {
-        return 0;
-    }
-    for (struct dirent *entry = readdir(tasks); entry; entry = readdir(tasks)) {
-        uint64_t on_cpu_ns = 0;
-        snprintf(path, sizeof path, "/proc/%d/task/%.20s/schedstat", (int)broker->pid,
-                 entry->d_name);
-        FILE *file = entry->d_name[0] == '.' ? NULL : fopen(path, "re");
-        if (file && fscanf(file, "%" SCNu64, &on_cpu_ns) == 1) {
-            total += on_cpu_ns;
-        }
-        if (file) {
-            fclose(file);
-        }
-    }
-    closedir(tasks);
-    return total;
+    return clock_process_cpu_ns(broker->pid);
 }

@@ -20,7 +20,10 @@
 #define LEAD_LOOK_EVERY 64 /* operations between two looks at the follower */
 
 struct producer {
-    struct tusk_topic *topic;
+    struct tusk_topic *topic; /* of the next operation */
+    struct tusk_topic **topics;
+    unsigned topics_count;
+    unsigned next_topic;
     const struct producer_plan *plan;
     char *payload;
     struct iovec *entries; /* of a batch */
@@ -53,11 +56,43 @@ static inline struct iovec payload_next(struct producer *producer)
     return (struct iovec){.iov_base = producer->payload + random % PAYLOAD_SPREAD, .iov_len = size};
 }
 
+/* Open those that are the worker's. */
+static int topics_open(struct worker *worker, struct producer *producer)
+{
+    const struct producer_plan *plan = producer->plan;
+    const unsigned step = plan->workers > 0 ? plan->workers : plan->topics;
+    const unsigned first = worker->number % plan->topics;
+    char name[32];
+
+    producer->topics = calloc((plan->topics - first + step - 1) / step, sizeof *producer->topics);
+    if (!producer->topics) {
+        return -ENOMEM;
+    }
+    for (unsigned topic = first; topic < plan->topics; topic += step) {
+        snprintf(name, sizeof name, PRODUCER_TOPIC_FORMAT, topic);
+        const int result =
+            tusk_topic_open(worker->tusk, name, NULL, &producer->topics[producer->topics_count]);
+        if (result < 0) {
+            return result;
+        }
+        producer->topics_count++;
+    }
+    producer->topic = producer->topics[0];
+    return tusk_flush(worker->tusk, TUSK_COMMITTED, WAIT_MS); /* makes the lane */
+}
+
+static inline void topic_turn(struct producer *producer)
+{
+    if (producer->topics_count > 1) {
+        producer->next_topic = (producer->next_topic + 1) % producer->topics_count;
+        producer->topic = producer->topics[producer->next_topic];
+    }
+}
+
 int producer_prepare(struct worker *worker)
 {
     const struct producer_plan *plan = worker->arg;
     struct producer *producer = calloc(1, sizeof *producer);
-    char name[32];
 
     if (!producer) {
         return worker_fail(worker, -ENOMEM, "making a producer");
@@ -73,11 +108,7 @@ int producer_prepare(struct worker *worker)
     for (uint64_t i = 0; i < plan->size_max + PAYLOAD_SPREAD; i++) {
         producer->payload[i] = (char)random_next(producer);
     }
-    snprintf(name, sizeof name, PRODUCER_TOPIC_FORMAT, worker->number % plan->topics);
-    int result = tusk_topic_open(worker->tusk, name, NULL, &producer->topic);
-    if (result == 0) {
-        result = tusk_flush(worker->tusk, TUSK_COMMITTED, WAIT_MS); /* makes the lane */
-    }
+    int result = topics_open(worker, producer);
     if (result == 0 && plan->warm_up) {
         result = tusk_append(producer->topic, producer->payload, plan->size_min, NULL);
     }
@@ -88,7 +119,10 @@ void producer_finish(struct worker *worker)
 {
     struct producer *producer = worker->state;
 
-    tusk_topic_close(producer->topic);
+    for (unsigned i = 0; i < producer->topics_count; i++) {
+        tusk_topic_close(producer->topics[i]);
+    }
+    free(producer->topics);
     free(producer->payload);
     free(producer->entries);
     free(producer);
@@ -191,13 +225,13 @@ static int producer_end(struct worker *worker, struct producer *producer)
     return tusk_flush(worker->tusk, TUSK_COMMITTED, WAIT_MS);
 }
 
-/* Wait until the follower is close enough. */
+/* Wait until the followers are close enough, on average. */
 static void lead_limit(const struct worker *worker, const struct producer *producer,
                        uint64_t entries)
 {
-    while (!worker_stopped(worker) &&
-           entries > producer->plan->lead_entries +
-                         atomic_load_explicit(&worker->shared->followed, memory_order_relaxed)) {
+    while (!worker_stopped(worker) && entries > producer->plan->lead_entries &&
+           (entries - producer->plan->lead_entries) * producer->plan->followers >
+               atomic_load_explicit(&worker->shared->followed, memory_order_relaxed)) {
         sched_yield();
     }
 }
@@ -232,6 +266,7 @@ int producer_work(struct worker *worker)
             before_ns = now_ns;
         }
         operations++;
+        topic_turn(producer);
         if (plan->lead_entries > 0 && operations % LEAD_LOOK_EVERY == 0) {
             lead_limit(worker, producer, operations * entries);
         }

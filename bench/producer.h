@@ -21,15 +21,18 @@ enum producer_mode {
 
 struct producer_plan {
     enum producer_mode mode;
-    unsigned topics; /* worker i appends to topic i % topics */
-    unsigned batch;  /* entries per batch */
+    unsigned
+        topics; /* worker i appends to topic i % topics; if there are more topics than workers, */
+    unsigned workers; /* in turn to i, i + workers …; 0: to one topic all the same */
+    unsigned batch;   /* entries per batch */
     uint64_t size_min;
     uint64_t size_max;
     uint64_t log_bytes_max;  /* of each worker, headers included */
     uint64_t operations_max; /* of each worker; 0: no limit */
     bool latency;            /* record that of each call */
     bool warm_up;            /* append one entry before the start, which makes the topic */
-    uint64_t lead_entries;   /* stay so close to the one follower; 0: go ahead */
+    uint64_t lead_entries;   /* the one worker stays so close to the followers; 0: goes ahead */
+    unsigned followers;      /* who those are */
 };
 
 /* What an entry of that size takes in the log. */

@@ -53,6 +53,9 @@ static void figure_print(char *text, size_t bytes, double value, enum report_uni
     case REPORT_PERCENT:
         snprintf(text, bytes, "%.2f %%", value);
         return;
+    case REPORT_FRACTION:
+        snprintf(text, bytes, "%.3g", value);
+        return;
     case REPORT_COUNT:
         snprintf(text, bytes, "%.0f", value);
         return;
@@ -97,8 +100,9 @@ static void cell_print(char *text, const struct report_cell *cell,
 /* ---- Building -------------------------------------------------------------------------------- */
 
 static const char *const unit_names[] = {
-    [REPORT_RATE] = "1/s", [REPORT_BYTES] = "B/s", [REPORT_TIME] = "ns",
-    [REPORT_RATIO] = "1",  [REPORT_PERCENT] = "%", [REPORT_COUNT] = "count"};
+    [REPORT_RATE] = "1/s",        [REPORT_BYTES] = "B/s", [REPORT_TIME] = "ns",
+    [REPORT_RATIO] = "1",         [REPORT_PERCENT] = "%", [REPORT_COUNT] = "count",
+    [REPORT_FRACTION] = "1/entry"};
 
 static void machine_print(const struct machine *machine, const struct settings *settings)
 {
@@ -270,36 +274,88 @@ double report_median(const struct report *report, const char *name, unsigned col
 
 /* ---- The table -------------------------------------------------------------------------------- */
 
-static void table_print(const struct report *report)
-{
-    char text[CELL_TEXT];
-    size_t first = 8;
-    size_t widths[REPORT_COLUMNS_MAX] = {0};
+#define TABLE_WIDTH 150 /* what is wider is broken where the columns say */
+#define COLUMN_GAP 2
 
-    for (unsigned c = 0; c < report->columns_count; c++) {
-        widths[c] = strlen(report->columns[c].name);
-        for (unsigned r = 0; r < report->rows_count; r++) {
-            cell_print(text, &report->rows[r].cells[c], &report->columns[c]);
-            widths[c] = strlen(text) > widths[c] ? strlen(text) : widths[c];
-            first = strlen(report->rows[r].name) > first ? strlen(report->rows[r].name) : first;
+static bool column_used(const struct report *report, unsigned column)
+{
+    for (unsigned r = 0; r < report->rows_count; r++) {
+        if (report->rows[r].cells[column].count > 0) {
+            return true;
         }
     }
-    printf("\n%-*s", (int)first, "");
-    for (unsigned c = 0; c < report->columns_count; c++) {
-        printf("  %*s", (int)widths[c], report->columns[c].name);
+    return false;
+}
+
+/* What a column needs, which is 0 if nothing is in it: its name, the widest cell, a gap. */
+static unsigned column_width(const struct report *report, unsigned column)
+{
+    char text[CELL_TEXT];
+    size_t width = strlen(report->columns[column].name);
+
+    if (!column_used(report, column)) {
+        return 0;
+    }
+    for (unsigned r = 0; r < report->rows_count; r++) {
+        cell_print(text, &report->rows[r].cells[column], &report->columns[column]);
+        width = strlen(text) > width ? strlen(text) : width;
+    }
+    return COLUMN_GAP + (unsigned)width;
+}
+
+static unsigned names_width(const struct report *report)
+{
+    size_t width = 8;
+
+    for (unsigned r = 0; r < report->rows_count; r++) {
+        const size_t length = strlen(report->rows[r].name);
+        width = length > width ? length : width;
+    }
+    return (unsigned)width;
+}
+
+/* The columns from first to before end. */
+static void block_print(const struct report *report, unsigned first, unsigned end,
+                        const unsigned *widths, unsigned names)
+{
+    char text[CELL_TEXT];
+
+    printf("\n%-*s", (int)names, "");
+    for (unsigned c = first; c < end; c++) {
+        printf("%*s", (int)widths[c], widths[c] > 0 ? report->columns[c].name : "");
     }
     printf("\n");
     for (unsigned r = 0; r < report->rows_count; r++) {
         if (report->rows[r].runs == 0) {
             continue;
         }
-        printf("%-*s", (int)first, report->rows[r].name);
-        for (unsigned c = 0; c < report->columns_count; c++) {
+        printf("%-*s", (int)names, report->rows[r].name);
+        for (unsigned c = first; c < end; c++) {
             cell_print(text, &report->rows[r].cells[c], &report->columns[c]);
-            printf("  %*s", (int)widths[c], text);
+            printf("%*s", (int)widths[c], widths[c] > 0 ? text : "");
         }
         printf("\n");
     }
+}
+
+static void table_print(const struct report *report)
+{
+    const unsigned names = names_width(report);
+    unsigned widths[REPORT_COLUMNS_MAX];
+    unsigned total = names;
+    unsigned first = 0;
+
+    for (unsigned c = 0; c < report->columns_count; c++) {
+        widths[c] = column_width(report, c);
+        total += widths[c];
+    }
+    for (unsigned c = 1; c < report->columns_count; c++) {
+        if (total > TABLE_WIDTH && report->columns[c].block) {
+            block_print(report, first, c, widths, names);
+            first = c;
+        }
+    }
+    block_print(report, first, report->columns_count, widths, names);
 }
 
 int report_close(struct report *report, int error)

@@ -17,6 +17,7 @@
 #define REPORT_ROWS_MAX 512
 #define REPORT_COLUMNS_MAX RESULT_METRICS_MAX
 #define REPORT_RUNS_MAX 16
+#define REPORT_NAME_BYTES 96 /* of a row */
 
 enum report_unit {
     REPORT_RATE,  /* per second */
@@ -24,13 +25,15 @@ enum report_unit {
     REPORT_TIME,  /* ns */
     REPORT_RATIO,
     REPORT_PERCENT,
-    REPORT_COUNT
+    REPORT_COUNT,
+    REPORT_FRACTION /* of a count, for each entry */
 };
 
 struct report_column {
     const char *name;
     enum report_unit unit;
     bool plain; /* the table shows its medians without the spread */
+    bool block; /* a table that is too wide goes on below from here */
 };
 
 struct report_cell {
@@ -39,7 +42,7 @@ struct report_cell {
 };
 
 struct report_row {
-    char name[64];
+    char name[REPORT_NAME_BYTES];
     struct result_shape shape;
     unsigned runs;
     struct report_cell cells[REPORT_COLUMNS_MAX];

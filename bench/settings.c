@@ -73,27 +73,202 @@ static void count_load(const char *name, unsigned min, unsigned max, unsigned *c
     *count = (unsigned)value;
 }
 
-/* N or A-B; whether it was given. */
-static bool range_load(const char *name, uint64_t max, uint64_t *low, uint64_t *high)
+static const char *text_load(const char *name, const char *otherwise)
 {
     const char *text = getenv(name);
-    const char *rest = NULL;
-    char expected[80];
 
-    if (!text || !*text) {
+    return text && *text ? text : otherwise;
+}
+
+/* ---- Lists ----------------------------------------------------------------------------------- */
+
+static const struct dimension {
+    const char *variable;
+    const char *name;
+    uint64_t min;
+    uint64_t max;
+    bool random; /* A-B is one value: random between them; else all of them, one after the other */
+} dimensions[SETTINGS_DIMENSIONS] = {
+    [SETTINGS_SIZE] = {"SIZE", "size", 0, SIZE_MAX_BYTES, true},
+    [SETTINGS_BATCH] = {"BATCH", "batch", 1, BATCH_MAX, false},
+    [SETTINGS_PROCESSES] = {"PROCS", "processes", 1, PROCS_MAX, false},
+    [SETTINGS_CONSUMERS] = {"CONSUMERS", "consumers", 0, PROCS_MAX, false},
+    [SETTINGS_TOPICS] = {"TOPICS", "topics", 0, TOPICS_MAX, false},
+};
+
+const char *settings_dimension_name(enum settings_dimension dimension)
+{
+    return dimensions[dimension].name;
+}
+
+static _Noreturn void list_refuse(const struct dimension *dimension, const char *text)
+{
+    char expected[128];
+
+    snprintf(expected, sizeof expected,
+             "numbers from %" PRIu64 " to %" PRIu64 ", N or A-B, and where a program goes through "
+             "them at most %d, A,B,C",
+             dimension->min, dimension->max, SETTINGS_LIST_MAX);
+    value_refuse(dimension->variable, text, expected);
+}
+
+static bool value_add(struct settings_list *list, uint64_t low, uint64_t high)
+{
+    if (list->count == SETTINGS_LIST_MAX) {
         return false;
     }
-    bool good = number_take(text, low, &rest);
-    *high = *low;
-    if (good && *rest == '-') {
-        good = number_take(rest + 1, high, &rest);
-    }
-    if (!good || *rest || *low > *high || *high > max) {
-        snprintf(expected, sizeof expected, "N or A-B, at most %" PRIu64, max);
-        value_refuse(name, text, expected);
-    }
+    list->values[list->count].low = low;
+    list->values[list->count++].high = high;
     return true;
 }
+
+/* One N or A-B of a list; *rest is what follows. */
+static bool item_take(const struct dimension *dimension, const char *text,
+                      struct settings_list *list, const char **rest)
+{
+    uint64_t low = 0;
+
+    if (!number_take(text, &low, rest)) {
+        return false;
+    }
+    uint64_t high = low;
+    if (**rest == '-' && !number_take(*rest + 1, &high, rest)) {
+        return false;
+    }
+    if (low < dimension->min || high > dimension->max || low > high) {
+        return false;
+    }
+    if (dimension->random) {
+        return value_add(list, low, high);
+    }
+    for (; low < high; low++) {
+        if (!value_add(list, low, low)) {
+            return false;
+        }
+    }
+    return value_add(list, high, high);
+}
+
+/* What the environment says, else what the program does by default, which may be NULL. */
+static void list_load(const struct dimension *dimension, const char *otherwise,
+                      struct settings_list *list)
+{
+    const char *text = text_load(dimension->variable, otherwise);
+    const char *rest = text;
+
+    list->count = 0;
+    if (!text) {
+        return;
+    }
+    while (item_take(dimension, rest, list, &rest) && *rest == ',') {
+        rest++;
+    }
+    if (*rest) {
+        list_refuse(dimension, text);
+    }
+}
+
+static void value_set(struct settings *settings, enum settings_dimension dimension, uint64_t low,
+                      uint64_t high)
+{
+    switch (dimension) {
+    case SETTINGS_SIZE:
+        settings->size_min = low;
+        settings->size_max = high;
+        return;
+    case SETTINGS_BATCH:
+        settings->batch = (unsigned)low;
+        return;
+    case SETTINGS_PROCESSES:
+        settings->procs_min = (unsigned)low;
+        settings->procs_max = (unsigned)high;
+        return;
+    case SETTINGS_CONSUMERS:
+        settings->consumers = (unsigned)low;
+        return;
+    case SETTINGS_TOPICS:
+        settings->topics = (unsigned)low;
+        return;
+    case SETTINGS_DIMENSIONS:
+        return;
+    }
+}
+
+void settings_vary(struct settings *settings, enum settings_dimension dimension, const char *values)
+{
+    list_load(&dimensions[dimension], values, &settings->lists[dimension]);
+}
+
+unsigned settings_points(const struct settings *settings)
+{
+    unsigned points = 1;
+
+    for (unsigned i = 0; i < SETTINGS_DIMENSIONS; i++) {
+        points *= settings->lists[i].count > 0 ? settings->lists[i].count : 1;
+    }
+    return points;
+}
+
+struct settings settings_point(const struct settings *settings, unsigned number)
+{
+    struct settings point = *settings;
+
+    for (unsigned i = 0; i < SETTINGS_DIMENSIONS; i++) {
+        const struct settings_list *list = &settings->lists[i];
+        point.lists[i].count = 0;
+        if (list->count > 0) {
+            const unsigned index = number % list->count;
+            number /= list->count;
+            value_set(&point, (enum settings_dimension)i, list->values[index].low,
+                      list->values[index].high);
+        }
+    }
+    return point;
+}
+
+void settings_point_name(const struct settings *settings, const struct settings *point, char *text,
+                         size_t bytes)
+{
+    const struct settings_list *lists = settings->lists;
+    size_t used = 0;
+
+    text[0] = '\0';
+    if (lists[SETTINGS_SIZE].count > 1 && point->size_min == point->size_max) {
+        used += (size_t)snprintf(text, bytes, ", %" PRIu64 " B", point->size_max);
+    } else if (lists[SETTINGS_SIZE].count > 1) {
+        used += (size_t)snprintf(text, bytes, ", %" PRIu64 " to %" PRIu64 " B", point->size_min,
+                                 point->size_max);
+    }
+    const struct {
+        enum settings_dimension dimension;
+        unsigned value;
+    } counts[] = {{SETTINGS_BATCH, point->batch},
+                  {SETTINGS_PROCESSES, point->procs_max},
+                  {SETTINGS_CONSUMERS, point->consumers},
+                  {SETTINGS_TOPICS, point->topics}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts && used < bytes; i++) {
+        if (lists[counts[i].dimension].count > 1) {
+            used += (size_t)snprintf(text + used, bytes - used, ", %s %u",
+                                     dimensions[counts[i].dimension].name, counts[i].value);
+        }
+    }
+}
+
+const char *settings_series(const struct settings *settings)
+{
+    const char *name = NULL;
+    unsigned varied = 0;
+
+    for (unsigned i = 0; i < SETTINGS_DIMENSIONS; i++) {
+        if (settings->lists[i].count > 1) {
+            name = dimensions[i].name;
+            varied++;
+        }
+    }
+    return varied == 1 ? name : NULL;
+}
+
+/* ---- Single values ----------------------------------------------------------------------------- */
 
 /* sync-each, none, async, <n>ms or <n>: the words of the benchmarks that these are compared to. */
 static void fsync_load(struct settings *settings)
@@ -149,29 +324,19 @@ static void duration_load(struct settings *settings)
     }
 }
 
-static const char *text_load(const char *name, const char *otherwise)
+void settings_load_lists(struct settings *settings)
 {
-    const char *text = getenv(name);
-
-    return text && *text ? text : otherwise;
-}
-
-void settings_load(struct settings *settings)
-{
-    uint64_t low = settings->procs_min;
-    uint64_t high = settings->procs_max;
-
-    settings->procs_given = range_load("PROCS", PROCS_MAX, &low, &high);
-    if (low == 0) {
-        value_refuse("PROCS", "0", "at least one process");
+    for (unsigned i = 0; i < SETTINGS_DIMENSIONS; i++) {
+        struct settings_list *list = &settings->lists[i];
+        const bool given = text_load(dimensions[i].variable, NULL) != NULL;
+        if (given) {
+            list_load(&dimensions[i], NULL, list);
+            value_set(settings, (enum settings_dimension)i, list->values[0].low,
+                      list->values[list->count - 1].high);
+        }
     }
-    settings->procs_min = (unsigned)low;
-    settings->procs_max = (unsigned)high;
-    range_load("SIZE", SIZE_MAX_BYTES, &settings->size_min, &settings->size_max);
+    settings->procs_given = text_load("PROCS", NULL) != NULL;
     count_load("THREADS", 1, THREADS_MAX, &settings->threads);
-    count_load("TOPICS", 0, TOPICS_MAX, &settings->topics);
-    count_load("CONSUMERS", 0, PROCS_MAX, &settings->consumers);
-    count_load("BATCH", 1, BATCH_MAX, &settings->batch);
     count_load("RUNS", 1, RUNS_MAX, &settings->runs);
     number_load("MAX_BYTES", 1, UINT64_MAX / 4, &settings->bytes_max);
     fsync_load(settings);
@@ -182,6 +347,18 @@ void settings_load(struct settings *settings)
     settings->data_dir = text_load("DATA_DIR", text_load("TMPDIR", "/tmp"));
     settings->results = text_load("RESULTS", NULL);
     settings->only = text_load("ONLY", NULL);
+}
+
+void settings_load(struct settings *settings)
+{
+    settings_load_lists(settings);
+    for (unsigned i = 0; i < SETTINGS_DIMENSIONS; i++) {
+        const char *text = getenv(dimensions[i].variable);
+        if (settings->lists[i].count > 1 && (i != SETTINGS_PROCESSES || strchr(text, ','))) {
+            value_refuse(dimensions[i].variable, text, "one value: this program takes no lists");
+        }
+        settings->lists[i].count = 0;
+    }
 }
 
 uint32_t settings_idle(const char *name)

@@ -11,6 +11,7 @@ int trial_run(const struct settings *settings, const char *fsync, const char *id
     int result = private_broker_start(&broker, settings, fsync, idle);
     if (result == 0) {
         crew->socket = broker.socket;
+        crew->broker = broker.pid;
         crew->idle = settings_idle(idle);
         result = crew_run(crew);
     }

@@ -1,0 +1,35 @@
+/*
+ * bench-batch-scaling: how does the rate of appends in batches grow with the number of producer
+ * processes?
+ * Runs on:    one main thread; the work is done by the processes of a crew.
+ */
+#include "bench/writing.h"
+
+#include <stdio.h>
+
+static const struct writing shapes[] = {
+    {.name = "batch append", .mode = PRODUCER_BATCH, .latency = true},
+    {.name = "submit batch", .mode = PRODUCER_SUBMIT_BATCH},
+};
+
+int main(void)
+{
+    static struct report report;
+    struct settings settings = SETTINGS_DEFAULT;
+
+    settings.size_min = 500;
+    settings.size_max = 1024;
+    settings.batch = 256;
+    settings.duration_s = 0.4;
+    settings_load_lists(&settings);
+    settings_vary(&settings, SETTINGS_PROCESSES, "1-10,16,32,64");
+    settings_check_space(&settings);
+    const struct writing_sweep sweep = {&settings, shapes, sizeof shapes / sizeof *shapes};
+    report_open(&report, "bench-batch-scaling",
+                "how does the rate of appends in batches grow with the number of producer "
+                "processes?",
+                &settings, writing_columns, WRITING_COLUMNS);
+    printf("Batches of %u, %u threads per process, %s.\n", settings.batch, settings.threads,
+           settings.topics > 0 ? "sharing topics" : "a topic each");
+    return writing_main(&report, &sweep, 1);
+}
