@@ -1,7 +1,8 @@
 # The front door: drives CMake. The work is done by the scripts in tests/tools.
 tools := tests/tools
-benches := bench-writes bench-reads bench-latency bench-fsync bench-scaling bench-idle bench-syscalls \
-	bench-recovery bench-peers bench-pingpong bench-floor
+benches := bench-writes bench-reads bench-throughput bench-scaling bench-batch-scaling bench-latency \
+	bench-fsync bench-idle bench-syscalls bench-recovery bench-peers bench-pingpong bench-floor \
+	bench-all
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test $(benches) bench-report install format lint clean
@@ -11,7 +12,9 @@ help:
 	@echo 'make test           every suite and check; ends with one line of counts'
 	@echo 'make bench-writes   appends per second        make bench-reads    reads per second'
 	@echo 'make bench-latency  append to acknowledged    make bench-fsync    durable appends'
-	@echo 'make bench-scaling  throughput by processes   make bench-idle     1,000 idle sessions'
+	@echo 'make bench-scaling  rates by processes        make bench-batch-scaling  with batches'
+	@echo 'make bench-throughput  rates by size, batch, producers, consumers, topics'
+	@echo 'make bench-idle     1,000 idle sessions       make bench-all      every benchmark'
 	@echo 'make bench-syscalls system calls of clients   make bench-recovery start time and memory'
 	@echo 'make bench-floor    beside a bare relay loop'
 	@echo 'make bench-peers    beside pipes, queues, files, LMDB, RocksDB, Redis, NATS: PEERS="pipe redis"'

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# make bench-NAME: builds and runs one benchmark: bench.sh NAME
+# make bench-NAME: builds and runs one benchmark: bench.sh NAME. bench-all: all of them, one after the
+# other, each with its defaults or what the environment says.
 # FSYNC PROCS THREADS TOPICS SIZE BATCH DURATION BACKEND CONSUMERS IDLE come from the environment.
 # The figures go to RESULTS (build/results) too, with the commit that they are of.
 . "$(dirname "$0")/common.sh"
@@ -13,10 +14,18 @@ if [[ $name == peers ]]; then
     options=(--with-peers)
 fi
 "$root/tests/tools/build.sh" --without-tests "${options[@]}" release
-program=$root/build/release/bin/bench-$name
-[[ -x $program ]] || die 64 "there is no benchmark '$name' (looked for $program)"
+bin=$root/build/release/bin
+names=("$name")
+[[ $name != all ]] ||
+    names=(writes reads throughput scaling batch-scaling latency floor pingpong fsync peers recovery
+        idle syscalls)
+for name in "${names[@]}"; do
+    [[ -x $bin/bench-$name ]] || die 64 "there is no benchmark '$name' (looked for $bin/bench-$name)"
+done
 export RESULTS=${RESULTS:-$root/build/results}
 mkdir -p "$RESULTS"
 COMMIT=$(git -C "$root" describe --always --dirty --abbrev=12 --match '' 2>/dev/null || echo unknown)
-export COMMIT
-TUSKD=$root/build/release/bin/tuskd exec "$program"
+export COMMIT TUSKD=$bin/tuskd
+for name in "${names[@]}"; do
+    "$bin/bench-$name"
+done
