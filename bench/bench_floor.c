@@ -111,7 +111,8 @@ static int tusk_flow(struct report *report, const struct settings *settings, uin
                                        .size_min = size,
                                        .size_max = size,
                                        .log_bytes_max = WITHIN_BYTES,
-                                       .lead_entries = LEAD_BYTES / producer_log_bytes(size)};
+                                       .lead_entries = LEAD_BYTES / producer_log_bytes(size),
+                                       .followers = 1};
     const struct follower_plan follow = {.topics = 1};
     const struct role roles[] = {producer_role(1, 1, &plan), follower_role(1, &follow)};
     struct crew crew = {.roles = roles, .roles_count = 2, .duration_s = settings->duration_s};

@@ -27,7 +27,7 @@ enum column { COLUMN_ENTRIES, COLUMN_BYTES, COLUMN_COST, COLUMNS = COLUMN_COST +
 static const struct report_column columns[COLUMNS] = {
     [COLUMN_ENTRIES] = {"entries/s", REPORT_RATE, false, false},
     [COLUMN_BYTES] = {"payload B/s", REPORT_BYTES, false, false},
-    COST_COLUMNS_FROM(COLUMN_COST)};
+    COST_COLUMNS_LIST};
 
 static const char *const phase_names[PHASES] = {"batch append", "readers", "cursors"};
 

@@ -24,15 +24,16 @@ enum cost_column {
 
 #define COST_DURATION_S 0.25 /* of a run whose calls are counted, at most */
 
-/* To be put into a table of columns, from that one on. */
-#define COST_COLUMNS_FROM(first)                                                                   \
-    [(first) + COST_PRODUCER_CPU] = {"producer CPU", REPORT_TIME, true, true},                     \
-               [(first) + COST_BROKER_CPU] = {"broker CPU", REPORT_TIME, true, false},             \
-               [(first) + COST_CONSUMER_CPU] = {"consumer CPU", REPORT_TIME, true, false},         \
-               [(first) + COST_PRODUCER_CALLS] = {"producer calls", REPORT_FRACTION, true, false}, \
-               [(first) + COST_BROKER_CALLS] = {"broker calls", REPORT_FRACTION, true, false},     \
-               [(first) + COST_CONSUMER_CALLS] = {"consumer calls", REPORT_FRACTION, true, false}, \
-               [(first) + COST_YIELDS] = {"yields", REPORT_FRACTION, true, false}
+/* To be put into a table of columns, after all others. */
+#define COST_COLUMNS_LIST                                                                          \
+    {"producer CPU", REPORT_TIME, true, true}, {"broker CPU", REPORT_TIME, true, false},           \
+        {"consumer CPU", REPORT_TIME, true, false},                                                \
+        {"producer calls", REPORT_FRACTION, true, false},                                          \
+        {"broker calls", REPORT_FRACTION, true, false},                                            \
+        {"consumer calls", REPORT_FRACTION, true, false},                                          \
+    {                                                                                              \
+        "yields", REPORT_FRACTION, true, false                                                     \
+    }
 
 /* Add the CPU time of a crew that was timed; the calls of one that ran with count_calls. */
 void cost_report_cpu(struct report *report, const char *row, unsigned first,

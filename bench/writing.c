@@ -20,7 +20,7 @@ const struct report_column writing_columns[WRITING_COLUMNS] = {
     [WRITING_OF_FIRST] = {"of first", REPORT_RATIO, false, false},
     [WRITING_P50] = {"call p50", REPORT_TIME, false, false},
     [WRITING_P99] = {"call p99", REPORT_TIME, false, false},
-    COST_COLUMNS_FROM(WRITING_COST)};
+    COST_COLUMNS_LIST};
 
 /* What is measured once. */
 struct writing_run {
