@@ -202,8 +202,8 @@ static struct result_shape shape_get(const struct settings *settings, const stru
                                  .series = durable ? "processes"
                                            : sizes ? "size"
                                                    : NULL,
-                                 .processes = peer->threads ? 1 : senders,
-                                 .threads = peer->threads ? senders : 1,
+                                 .processes = senders, /* or threads, where peer->threads */
+                                 .threads = 1,
                                  .topics = 1,
                                  .consumers = durable ? 0 : 1,
                                  .batch = (unsigned)batch_choose(settings, peer, question),

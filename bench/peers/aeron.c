@@ -71,7 +71,7 @@ static int aeron_open(struct peer_job *job)
     const char *const arguments[] = {"env",
                                      setting,
                                      "AERON_THREADING_MODE=SHARED",
-                                     "AERON_SHARED_IDLE_STRATEGY=yield",
+                                     "AERON_SHARED_IDLE_STRATEGY=yielding",
                                      "AERON_TERM_BUFFER_SPARSE_FILE=0",
                                      "aeronmd",
                                      NULL};
