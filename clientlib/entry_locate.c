@@ -91,6 +91,10 @@ int walk_locate_time(struct entry_walk *walk, struct client_lane *lane, struct e
             chunk_view_find(&walk->view, lane, SUBMIT_BY_TIME, walk->time_ns, expiry);
         if (outcome == 0) {
             seq = chunk_first_seq(&walk->view, tail);
+            if (!chunk_view_intact(&walk->view)) {
+                chunk_view_leave(&walk->view, lane);
+                return WALK_TAKEN_BACK;
+            }
         } else if (outcome != -EAGAIN) {
             return outcome_of(outcome);
         }

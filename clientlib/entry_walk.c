@@ -12,9 +12,6 @@ enum {
     REENTER_ATTEMPTS = 3,
 };
 
-/* Between walk_frame and its callers: the image is not what was pinned, enter it again. */
-enum { WALK_TAKEN_BACK = 4 };
-
 void walk_init(struct entry_walk *walk, const struct tusk_topic *topic)
 {
     *walk = (struct entry_walk){.view = {.topic = topic}};

@@ -4,9 +4,13 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "clientlib/handle.h"
+#include "shm/frame.h"
 #include "tests/unit/client_stage.h"
 
 static struct stage stage;
@@ -294,6 +298,73 @@ Test(read, trimmed_positions)
     expect_entry(&entry, 30);
     tusk_reader_close(reader);
     tusk_reader_close(earliest);
+}
+
+/* A chunk that is reused for something else when the reader has looked at its first page, and comes back
+ * when it is looked at for the second time. */
+static struct {
+    unsigned char *image; /* as the reader has it mapped */
+    size_t bytes;
+    struct atom *stamp;
+    struct frame_header *frame; /* in the second page or behind it; as the broker has it mapped */
+    struct frame_header saved;
+    volatile sig_atomic_t looks;
+} reused;
+
+enum { PAGE = 4096 };
+
+static void reused_look(int signal, siginfo_t *info, void *context)
+{
+    const uintptr_t offset = (uintptr_t)info->si_addr - (uintptr_t)reused.image;
+    (void)signal;
+    (void)context;
+    if (offset >= reused.bytes) {
+        abort();
+    }
+    if (reused.looks++ == 0) {
+        reused.saved = *reused.frame;
+        reused.frame->seq = 1000000;
+        chunk_stamp_set(reused.stamp, chunk_stamp(reused.stamp) + 1000);
+        mprotect(reused.image + PAGE, reused.bytes - PAGE, PROT_READ);
+        mprotect(reused.image, PAGE, PROT_NONE);
+    } else {
+        *reused.frame = reused.saved;
+        mprotect(reused.image, PAGE, PROT_READ);
+    }
+}
+
+Test(read, a_chunk_that_goes_while_a_time_is_looked_for_is_looked_at_again)
+{
+    const uint64_t chunk_bytes = tusk->directory->header.chunk_bytes;
+    const struct stage_topic *log = stage_topic(&stage, "t");
+    uint64_t seq;
+    do { /* up to a big chunk whose first pages are an entry that began before */
+        cr_assert_eq(tusk_append(topic, payload, 90000, &seq), 0);
+    } while (log->chunk_count <= SMALL_CHUNKS ||
+             log->position - chunk_start(log->chunk_count - 1, chunk_bytes) < 2 * PAGE);
+    cr_assert_eq(tusk_append(topic, payload, 100, &seq), 0);
+    const uint64_t number = chunk_number(log->positions[seq], chunk_bytes);
+    const struct stage_chunk *chunk = &log->chunks[number];
+    const uint64_t offset = log->positions[seq] - chunk_start(number, chunk_bytes);
+    cr_assert_geq(offset, PAGE);
+    struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_entry entry;
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
+    const size_t at = chunk->unit * tusk->arena.unit_bytes;
+    reused.image = (unsigned char *)tusk->arena.images_mapping.base + at;
+    reused.bytes = chunk_bytes;
+    reused.stamp = directory_stamp(stage.directory, chunk->unit);
+    reused.frame = (void *)((unsigned char *)stage.arena_map.base + at + offset);
+    struct sigaction action = {.sa_sigaction = reused_look, .sa_flags = SA_SIGINFO};
+    struct sigaction before;
+    cr_assert_eq(sigaction(SIGSEGV, &action, &before), 0);
+    cr_assert_eq(mprotect(reused.image + PAGE, reused.bytes - PAGE, PROT_NONE), 0);
+    cr_assert_eq(tusk_reader_seek(reader, TUSK_FROM_TIME, chunk->base_time_ns), 0);
+    cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1, "it was sought in another chunk's bytes");
+    cr_assert_eq(entry.seq, seq);
+    cr_assert_eq(reused.looks, 2);
+    cr_assert_eq(sigaction(SIGSEGV, &before, NULL), 0);
+    tusk_reader_close(reader);
 }
 
 Test(read, from_a_time_and_from_the_latest)
