@@ -72,7 +72,7 @@ static int lane_header_check(int fd, struct lane_header_shm *header)
     return 0;
 }
 
-int lane_open(struct lane_map *map, int fd)
+static int lane_map_open(struct lane_map *map, int fd, int populate)
 {
     struct lane_header_shm header;
     const int error = lane_header_check(fd, &header);
@@ -84,7 +84,7 @@ int lane_open(struct lane_map *map, int fd)
     if (base == MAP_FAILED) {
         return -ENOMEM;
     }
-    const int flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
+    const int flags = MAP_SHARED | MAP_FIXED | populate;
     if (mmap(base, header.bytes, PROT_READ | PROT_WRITE, flags, fd, 0) == MAP_FAILED ||
         mmap(base + header.bytes, header.sq_bytes, PROT_READ | PROT_WRITE, flags, fd,
              (off_t)header.sq_offset) == MAP_FAILED) {
@@ -100,6 +100,16 @@ int lane_open(struct lane_map *map, int fd)
         .mapped_bytes = span,
     };
     return 0;
+}
+
+int lane_open(struct lane_map *map, int fd)
+{
+    return lane_map_open(map, fd, MAP_POPULATE);
+}
+
+int lane_open_unpopulated(struct lane_map *map, int fd)
+{
+    return lane_map_open(map, fd, 0);
 }
 
 void lane_close(struct lane_map *map)

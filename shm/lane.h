@@ -83,8 +83,13 @@ struct lane_map {
  * owns it) or -errno: -ENOMEM, -ENOSPC, -EINVAL for an sq_bytes out of range. */
 int lane_create(uint64_t lane_id, uint64_t sq_bytes);
 
-/* Maps a lane; `map` is filled. Checks seals, size and header (-EPROTO). The fd stays the caller's. */
+/* Maps a lane, prefaulted; `map` is filled. Checks seals, size and header (-EPROTO). The fd stays the
+ * caller's. */
 int lane_open(struct lane_map *map, int fd);
+
+/* The same where pages are mapped as they are used: for the broker, which counts as its own what all of
+ * its lanes have mapped. The memory is there in any case. */
+int lane_open_unpopulated(struct lane_map *map, int fd);
 void lane_close(struct lane_map *map);
 
 /* Client side. */
