@@ -178,7 +178,6 @@ static void flush_durable(struct store *store)
         marks_note(store, topic);
         store_topic_moved(store, topic);
     }
-    atom_store_relaxed(&store->directory->durable_flush, flush->number); /* alone */
     flush->due_ns =
         list_empty(&flush->dirty) ? 0 : store->now_ns + store->config->fsync_interval_ns;
     group_synced(store, flush->number);

@@ -317,7 +317,6 @@ int store_topic_create(struct store *store, struct topic *topic)
     store->topics.present++;
     atom_store_relaxed(&topic->shm->topic_id, topic->id); /* [T3] orders it */
     topic_announce(topic->shm, TOPIC_PRESENT);
-    atom_add_relaxed(&store->directory->topics_version, 1);
     return STORE_READY;
 }
 
@@ -340,7 +339,6 @@ int store_topic_delete(struct store *store, struct topic *topic)
     system_topic_append(store, &record);
     topic_set_unname(&store->topics, topic);
     store->topics.present--;
-    atom_add_relaxed(&store->directory->topics_version, 1);
     group_delete(topic);
     tail_wait_delete(topic);
     list_remove(&topic->cursor.undurable);

@@ -62,23 +62,19 @@ LAYOUT_SIZE(struct directory_header_shm, 128);
 struct directory_shm {
     struct directory_header_shm header; /* written once, before any client sees it */
 
-    alignas(WRITER_STRIDE) struct atom durable_flush; /* number of the last durable flush */
-
     alignas(WRITER_STRIDE) struct atom state; /* enum broker_state */
     struct atom fenced;                       /* 0, or the errno that fenced the store */
     struct atom arena_short;                  /* 1: ring your lane after an unpin */
-    struct atom client_fences;  /* 1: membarrier is refused, clients fence themselves */
-    struct atom topics_used;    /* descriptors below this index have been used */
-    struct atom topics_version; /* raised whenever a topic appears or disappears */
+    struct atom client_fences; /* 1: membarrier is refused, clients fence themselves */
+    struct atom topics_used;   /* descriptors below this index have been used */
 
     /* Options of the namespace, which may change: read them for each call. */
     struct atom sync_each; /* 1 under the schedule `each` */
     struct atom strict;    /* 1: consistency is strictly-at-once ... */
     struct atom persist_every;
 };
-LAYOUT_AT(struct directory_shm, durable_flush, 128);
-LAYOUT_AT(struct directory_shm, state, 256);
-LAYOUT_SIZE(struct directory_shm, 384);
+LAYOUT_AT(struct directory_shm, state, 128);
+LAYOUT_SIZE(struct directory_shm, 256);
 
 struct topic_shm {
     /* Moved by every unit. */
