@@ -53,8 +53,8 @@ static const char intro[] =
 
 static const char outro[] =
     "\n"
-    "Exit status: 0 nothing is wrong; 64 usage; 65 damage was found; 66 there is no store, or no\n"
-    "such topic; 71 the system lacks something; 74 a disk or stdout failed; 75 a broker is using\n"
+    "Exit status: 0 nothing is wrong; 64 usage; 65 damage was found; 66 there is no store, or none\n"
+    "has the topic; 71 the system lacks something; 74 a disk or stdout failed; 75 a broker is using\n"
     "the store; 77 no permission.\n";
 
 static void help_print(void)

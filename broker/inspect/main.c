@@ -6,6 +6,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,14 +57,18 @@ static int verify(const struct arguments *arguments, struct inspection *inspecti
     return 0;
 }
 
+static int topic_missing(struct fault *fault, const char *path, const char *topic)
+{
+    return fault_set(fault, -ENOENT, "%s has no topic \"%s\"; tusk-inspect dump %s lists them",
+                     path, topic, path);
+}
+
 static int dump(const struct arguments *arguments, struct inspection *inspection,
                 struct fault *fault)
 {
     const int error = dump_run(arguments, inspection);
     if (error == -ENOENT) {
-        return fault_set(fault, error, "%s has no topic \"%s\"; tusk-inspect dump %s lists them",
-                         inspection->survey.dir.path, arguments->topic,
-                         inspection->survey.dir.path);
+        return topic_missing(fault, inspection->survey.dir.path, arguments->topic);
     }
     if (error != 0) {
         return fault_set(fault, error, "no memory to dump %s", inspection->survey.dir.path);
@@ -72,7 +77,9 @@ static int dump(const struct arguments *arguments, struct inspection *inspection
     return 0;
 }
 
-static int store_inspect(const struct arguments *arguments, struct io *io, const char *path)
+/* *lacks_topic, where it is given: the store is in order, but has no such topic, which is not said. */
+static int store_inspect(const struct arguments *arguments, struct io *io, const char *path,
+                         bool *lacks_topic)
 {
     struct fault fault = {0, ""};
     struct inspection inspection;
@@ -81,7 +88,13 @@ static int store_inspect(const struct arguments *arguments, struct io *io, const
     }
     const int error =
         (arguments->verb == VERB_VERIFY ? verify : dump)(arguments, &inspection, &fault);
-    const int status = error == 0 ? report_status(&inspection) : refuse(&fault);
+    int status;
+    if (error == -ENOENT && lacks_topic != NULL) {
+        *lacks_topic = true;
+        status = EX_OK;
+    } else {
+        status = error == 0 ? report_status(&inspection) : refuse(&fault);
+    }
     inspection_close(&inspection);
     return status;
 }
@@ -103,13 +116,16 @@ static int stores_inspect(const struct arguments *arguments, struct io *io)
     const int count = scandir(arguments->directory, &names, shown, name_order);
     int worst = count < 0 ? EX_NOINPUT : EX_OK;
     int stores = 0;
+    int lacking = 0;
     for (int i = 0; i < count; i++) {
         char *path;
         if (asprintf(&path, "%s/%s", arguments->directory, names[i]->d_name) < 0) {
             worst = EX_OSERR;
         } else {
             if (survey_is_store(io, path)) {
-                const int status = store_inspect(arguments, io, path);
+                bool lacks_topic = false;
+                const int status = store_inspect(arguments, io, path, &lacks_topic);
+                lacking += lacks_topic;
                 worst = worst == EX_OK || status == EX_IOERR ? status : worst;
                 stores++;
             }
@@ -122,7 +138,12 @@ static int stores_inspect(const struct arguments *arguments, struct io *io)
     }
     if (stores == 0 && worst != EX_OSERR) {
         /* The words of a single store fit: what is missing, and where. */
-        return store_inspect(arguments, io, arguments->directory);
+        return store_inspect(arguments, io, arguments->directory, NULL);
+    }
+    if (lacking > 0 && lacking == stores) {
+        struct fault fault = {0, ""};
+        (void)topic_missing(&fault, arguments->directory, arguments->topic);
+        return refuse(&fault);
     }
     return worst;
 }
@@ -140,7 +161,7 @@ static int inspect(const struct arguments *arguments)
         fault_set(&fault, error, "the disk cannot be reached: %s", strerror(-error));
         status = refuse(&fault);
     } else if (survey_is_store(io, arguments->directory)) {
-        status = store_inspect(arguments, io, arguments->directory);
+        status = store_inspect(arguments, io, arguments->directory, NULL);
     } else {
         status = stores_inspect(arguments, io);
     }

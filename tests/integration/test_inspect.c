@@ -306,21 +306,21 @@ Test(inspect, dump_prints_what_was_appended)
     program_free(&result);
 }
 
-static void append_to(const char *key, const char *text)
+static void append_to(const char *key, const char *topic, const char *text)
 {
     struct tusk_options options = TUSK_OPTIONS_INIT;
     options.namespace_key = key;
     struct tusk *connection = attach_with(broker, options);
-    append_text(topic_of(connection, "t"), text);
+    append_text(topic_of(connection, topic), text);
     tusk_disconnect(connection);
 }
 
 Test(inspect, a_data_directory_is_all_of_its_namespaces)
 {
     broker = tuskd_start(OPTIONS);
-    append_to("default", "a");
-    append_to("other \xc3\xa4", "b");
-    append_to("other ?", "c");
+    append_to("default", "t", "a");
+    append_to("other \xc3\xa4", "only", "b");
+    append_to("other ?", "t", "c");
     tuskd_stop(broker);
     struct program_result result = inspect("verify DIR --json", broker->data);
     expect_status(&result, EX_OK, "three namespaces");
@@ -328,6 +328,15 @@ Test(inspect, a_data_directory_is_all_of_its_namespaces)
     check_contains(result.out, "\"namespace\":\"default\"");
     check_contains(result.out, "\"namespace\":\"other \xc3\xa4\"");
     check_contains(result.out, "\"namespace\":\"other ?\"");
+    program_free(&result);
+    result = inspect("dump DIR only --json", broker->data);
+    expect_status(&result, EX_OK, "a topic of one of three namespaces");
+    check_contains(result.out, "\"type\":\"frame\"");
+    check(result.err[0] == '\0');
+    program_free(&result);
+    result = inspect("dump DIR nothing", broker->data);
+    expect_status(&result, EX_NOINPUT, "a topic of none of them");
+    check_contains(result.err, "has no topic \"nothing\"");
     program_free(&result);
     char command[PATH_BYTES + 64];
     (void)snprintf(command, sizeof command, "for s in '%s'/other*/STORE; do : >\"$s\"; done",
