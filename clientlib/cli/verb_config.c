@@ -168,7 +168,10 @@ static bool namespace_setting_parse(char *text, struct namespace_setting *settin
             return true;
         }
     }
-    fail(0, "'%s' is no option of a namespace; there are: fsync, consistency, retention", text);
+    fail(0,
+         "'%s' is no option of a namespace; there are: fsync, consistency, retention (a topic with "
+         "a = in its name: --topic)",
+         text);
     return false;
 }
 
@@ -230,15 +233,22 @@ int verb_config(int argc, char **argv)
             "                    default: what the namespace, or else the broker, is set to\n"
             "  fsync=SCHEDULE    of a namespace: each, a time (as 200ms) or none\n"
             "  consistency=C     of a namespace: strict, or a number of entries\n"
-            "What contains a = is no TOPIC.\n",
+            "A first operand with a = is KEY=VALUE of the namespace; a TOPIC that has one in its "
+            "name is\nnamed by --topic, behind which all operands are KEY=VALUE.\n",
         .operands_max = -1,
     };
     struct connection_options options = CONNECTION_OPTIONS_DEFAULT;
-    const struct option_spec specs[] = {CONNECTION_OPTIONS(&options)};
+    const char *topic = NULL;
+    const struct option_spec specs[] = {
+        TEXT_ROW(0, "topic", "NAME", &topic, "the topic, whatever its name"),
+        CONNECTION_OPTIONS(&options)};
     struct verb_call call;
 
     if (!VERB_BEGIN(&call, &page, specs, argc, argv)) {
         return call.status;
+    }
+    if (topic) {
+        return topic_config(&options, topic, call.operands, call.count);
     }
     if (call.count == 0 || strchr(call.operands[0], '=')) {
         return namespace_config(&options, call.operands, call.count);

@@ -99,6 +99,12 @@ Test(retention, the_tool_shows_and_changes_it)
 Test(retention, the_tool_says_what_it_expects)
 {
     append_text(topic_of(tusk, "t"), "x");
+    append_text(topic_of(tusk, "retention=none"), "x");
+    expect_output("config --topic retention=none",
+                  "retention=consumed\nretention_source=default\n");
+    expect_output("config --topic retention=none retention=age=7d", "");
+    expect_output("config --topic retention=none", "retention=age=7d\nretention_source=topic\n");
+    expect_failure("config colour=red", EX_USAGE, "--topic");
     expect_failure("config none", EX_NOINPUT, "there is no topic 'none'");
     expect_failure("config none retention=consumed", EX_NOINPUT, "there is no topic 'none'");
     expect_failure("config t retention=bytes", EX_USAGE, "'bytes' is not a value of it; expected");
