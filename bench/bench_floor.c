@@ -18,10 +18,9 @@
 #include <sysexits.h>
 
 #define ARENA "1G"
-#define LOG_BYTES (UINT64_C(1) << 30) /* the same, of the floor's log */
-#define WITHIN_BYTES                                                                               \
-    (UINT64_C(768) << 20)               /* what one measurement writes: all of it stays in memory */
-#define LEAD_BYTES (UINT64_C(32) << 20) /* how far the producer goes ahead, as in bench-writes */
+#define LOG_BYTES (UINT64_C(1) << 30)      /* the same, of the floor's log */
+#define WITHIN_BYTES (UINT64_C(448) << 20) /* what one measurement writes: less than half of it */
+#define LEAD_BYTES (UINT64_C(32) << 20)    /* how far the producer goes ahead, as in bench-writes */
 #define RUN_BYTES_MAX (5 * WITHIN_BYTES)
 #define TRIP_LOG_BYTES (UINT64_C(128) << 20)
 #define BATCH 1000
@@ -113,7 +112,7 @@ static int tusk_flow(struct report *report, const struct settings *settings, uin
                                        .log_bytes_max = WITHIN_BYTES,
                                        .lead_entries = LEAD_BYTES / producer_log_bytes(size),
                                        .followers = 1};
-    const struct follower_plan follow = {.topics = 1};
+    const struct follower_plan follow = {.topics = 1, .warm = true};
     const struct role roles[] = {producer_role(1, 1, &plan), follower_role(1, &follow)};
     struct crew crew = {.roles = roles, .roles_count = 2, .duration_s = settings->duration_s};
 

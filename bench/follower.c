@@ -27,6 +27,28 @@ struct follower {
     struct tusk_entry entries[BATCH_ENTRIES];
 };
 
+/* The arena is mapped at the first read. */
+static int warm_up(struct tusk *tusk)
+{
+    struct tusk_topic *topic = NULL;
+    struct tusk_reader *reader = NULL;
+    struct tusk_entry entry;
+
+    int result = tusk_topic_open(tusk, "warm-up", NULL, &topic);
+    if (result == 0) {
+        result = tusk_append(topic, "", 0, NULL);
+    }
+    if (result == 0) {
+        result = tusk_reader_open(topic, NULL, &reader);
+    }
+    if (result == 0) {
+        result = tusk_reader_next(reader, &entry, -1);
+    }
+    tusk_reader_close(reader);
+    tusk_topic_close(topic);
+    return result < 0 ? result : 0;
+}
+
 static int follower_prepare(struct worker *worker)
 {
     const struct follower_plan *plan = worker->arg;
@@ -41,6 +63,10 @@ static int follower_prepare(struct worker *worker)
     follower->topics = calloc(plan->topics, sizeof *follower->topics);
     if (!follower->topics) {
         return worker_fail(worker, -ENOMEM, "making a follower");
+    }
+    const int warm = plan->warm ? warm_up(worker->tusk) : 0;
+    if (warm < 0) {
+        return worker_fail(worker, warm, "reading from a topic of its own");
     }
     for (unsigned i = 0; i < plan->topics; i++) {
         snprintf(name, sizeof name, PRODUCER_TOPIC_FORMAT, i);

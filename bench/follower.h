@@ -11,7 +11,8 @@
 
 struct follower_plan {
     unsigned topics; /* topics bench-0 to bench-(topics-1), all of them read by each follower */
-    bool latency;    /* each payload begins with a clock_now_ns(), from which its latency counts;
+    bool warm; /* maps the broker's memory before the start, by reading from a topic of its own */
+    bool latency; /* each payload begins with a clock_now_ns(), from which its latency counts;
                       * entries with 0 there are read and not counted */
 };
 

@@ -162,7 +162,8 @@ static int memory_prepare(struct worker *worker)
 /* One look found nothing: pauses, then gives the core away. */
 static void wait_step(const struct relay_plan *plan, unsigned *looks)
 {
-    if (++*looks % (plan->round_trip ? SPINS_ALONE : SPINS) != 0) {
+    ++*looks;
+    if (plan->round_trip ? *looks % SPINS_ALONE != 0 : *looks < SPINS) {
         __builtin_ia32_pause();
     } else {
         sched_yield();
