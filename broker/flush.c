@@ -109,11 +109,56 @@ void flush_mark_dirty(struct store *store, struct topic *topic)
     list_push_back(&flush->dirty, &topic->dirty);
 }
 
+static uint64_t chunk_bytes(const struct store *store, const struct chunk *chunk)
+{
+    return chunk_size(chunk->number, store->chunk_bytes);
+}
+
 void flush_mark_full(struct store *store, struct chunk *chunk)
 {
     if (!list_linked(&chunk->full)) {
         list_push_back(&store->flush.full, &chunk->full);
+        store->flush.full_bytes += chunk_bytes(store, chunk);
+        chunk->full_ns = store->now_ns;
     }
+}
+
+void flush_unmark_full(struct store *store, struct chunk *chunk)
+{
+    if (list_linked(&chunk->full)) {
+        list_remove(&chunk->full);
+        store->flush.full_bytes -= chunk_bytes(store, chunk);
+    }
+}
+
+void flush_hurry(struct store *store)
+{
+    struct flush *flush = &store->flush;
+    flush->room_wanted = true;
+    if (flush_idle(flush) && list_empty(&flush->full)) {
+        flush_want(store);
+    }
+}
+
+/* When the oldest complete chunk is written, whatever happens; UINT64_MAX: there is none. */
+static uint64_t full_due_ns(const struct store *store)
+{
+    const struct list_node *oldest = list_first(&store->flush.full);
+    return oldest == NULL ? UINT64_MAX
+                          : list_entry(oldest, struct chunk, full)->full_ns +
+                                FLUSH_FULL_MS * UINT64_C(1000000);
+}
+
+static bool ahead_due(const struct store *store)
+{
+    const struct flush *flush = &store->flush;
+    if (list_empty(&flush->full)) {
+        return false;
+    }
+    const uint64_t arena_bytes = (uint64_t)store->pool.bigs * store->chunk_bytes;
+    return store->config->fsync != FSYNC_NONE || flush->room_wanted ||
+           flush->full_bytes >= arena_bytes / FLUSH_FULL_PART ||
+           full_due_ns(store) <= store->now_ns;
 }
 
 static uint64_t chunk_end(const struct store *store, const struct chunk *chunk)
@@ -351,7 +396,7 @@ static uint32_t topic_ranges(struct store *store, struct topic *topic, bool dsyn
             break; /* an open stream's */
         }
         if (range_of(store, chunk, topic->captured_position, &range)) {
-            list_remove(&chunk->full);
+            flush_unmark_full(store, chunk);
             each(store, &range, dsync);
             count++;
         }
@@ -461,18 +506,15 @@ static void ahead_write(struct store *store)
     if (flush->error != 0 || flush_sync_due(store)) {
         return;
     }
-    list_each(node, &flush->full)
-    {
-        if (flush->outstanding >= FLUSH_AHEAD_WRITES) {
-            break;
-        }
-        struct chunk *chunk = list_entry(node, struct chunk, full);
+    while (flush->outstanding < FLUSH_AHEAD_WRITES && ahead_due(store)) {
+        struct chunk *chunk = list_entry(list_first(&flush->full), struct chunk, full);
         struct range range;
-        list_remove(&chunk->full);
+        flush_unmark_full(store, chunk);
         if (chunk->topic != NULL && range_of(store, chunk, UINT64_MAX, &range)) {
             range_write(store, &range, false);
         }
     }
+    flush->room_wanted = flush->room_wanted && !list_empty(&flush->full);
 }
 
 static void flush_begin_ahead(struct store *store)
@@ -497,7 +539,7 @@ void flush_tick(struct store *store)
     }
     if (flush_sync_due(store)) {
         flush_begin_sync(store);
-    } else if (!list_empty(&store->flush.full)) {
+    } else if (ahead_due(store)) {
         flush_begin_ahead(store);
     }
 }
@@ -505,9 +547,8 @@ void flush_tick(struct store *store)
 uint64_t flush_next_ns(const struct store *store)
 {
     const struct flush *flush = &store->flush;
-    if (!flush_idle(flush) || store->fenced != 0 || list_empty(&flush->dirty) ||
-        store->config->fsync != FSYNC_INTERVAL) {
+    if (!flush_idle(flush) || store->fenced != 0 || list_empty(&flush->dirty)) {
         return UINT64_MAX;
     }
-    return flush->due_ns;
+    return store->config->fsync == FSYNC_INTERVAL ? flush->due_ns : full_due_ns(store);
 }

@@ -45,7 +45,9 @@ struct flush {
     uint64_t due_ns;       /* `N ms`: when the next one is due; 0: nothing is dirty */
 
     struct list dirty;               /* of struct topic.dirty: durable < tail */
-    struct list full;                /* of struct chunk.full: complete, not written */
+    struct list full;                /* of struct chunk.full: complete, not written; oldest first */
+    uint64_t full_bytes;             /* of these */
+    bool room_wanted;                /* somebody waits for the room that writing them gives */
     struct list captured;            /* of struct topic.captured */
     struct list_node *next_captured; /* whose writes are next */
     struct list waiters;             /* of struct pending.queue, by sync */
@@ -66,6 +68,10 @@ enum {
     FLUSH_BLOCKS = 64,
     /* Writes in flight beyond which a flush begins none of a further topic. */
     FLUSH_WRITES_MAX = 256,
+    /* Without a schedule, complete chunks are written ahead when they are so old, or take up this part of
+     * the arena: what is consumed and trimmed before that is never written. */
+    FLUSH_FULL_MS = 1000,
+    FLUSH_FULL_PART = 2,
     /* Writes of a write-only flush in flight at a time: enough for the device, few enough that a sync,
      * which waits for them, begins soon. */
     FLUSH_AHEAD_WRITES = 16,
@@ -85,6 +91,12 @@ void flush_mark_dirty(struct store *store, struct topic *topic);
 
 /* The chunk is complete: nothing will be added to it. */
 void flush_mark_full(struct store *store, struct chunk *chunk);
+
+/* It needs not be written ahead: it is being written, or has been given up. */
+void flush_unmark_full(struct store *store, struct chunk *chunk);
+
+/* The arena has no room: what is complete is to be written now. */
+void flush_hurry(struct store *store);
 
 /* A hold on the chunk ended, or something of it was written: evictable, if it is clean. */
 void flush_settle_chunk(struct store *store, struct chunk *chunk);

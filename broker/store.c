@@ -54,9 +54,7 @@ void store_topic_moved(struct store *store, struct topic *topic)
 void store_arena_full(struct store *store)
 {
     counter_add(&store->counters, COUNTER_ARENA_WAITS, 1);
-    if (flush_idle(&store->flush) && list_empty(&store->flush.full)) {
-        flush_want(store);
-    }
+    flush_hurry(store);
 }
 
 /* Is there a chunk whose slot the next sync frees? */
@@ -231,7 +229,7 @@ int store_chunk_revive(struct store *store, struct chunk *chunk)
 /* The topic's no more: its slot is free after the sync of the record that says so. */
 static void chunk_forget(struct store *store, struct chunk *chunk)
 {
-    list_remove(&chunk->full);
+    flush_unmark_full(store, chunk);
     list_remove(&chunk->starved);
     if (chunk->state == CHUNK_RESIDENT) {
         topic_unmap_chunk(chunk->topic->shm, chunk->number, chunk->unit);

@@ -18,7 +18,7 @@ static void tail_chunk_reset(struct stream *stream)
     if (chunk == NULL) {
         return;
     }
-    list_remove(&chunk->full);
+    flush_unmark_full(store, chunk);
     if (tail == chunk_first_frame(number, store->chunk_bytes)) {
         chunk->started = false;
         chunk->written = chunk_start(number, store->chunk_bytes);

@@ -76,6 +76,7 @@ struct chunk {
     struct list_node clean;   /* in pool.clean[rank]: resident and evictable */
     struct list_node ahead;   /* in pool.ahead: read ahead and not used yet, oldest first */
     struct list_node full;    /* in flush.full: complete, not written yet */
+    uint64_t full_ns;         /* ... since */
     struct list_node starved; /* in store.starved: wants a unit to be loaded into */
     struct list waiters;      /* of struct pending.queue: until it is resident */
     struct list_node frees;   /* in store.frees: its slot waits for the trim's sync */

@@ -462,6 +462,57 @@ static void fill_chunks(uint64_t count)
     }
 }
 
+/* Without a schedule: what is consumed and trimmed soon is never written. */
+Test(flush, leaves_complete_chunks_for_a_while_without_a_schedule)
+{
+    const struct flush *flush = &stage.store.flush;
+    stage.config.fsync = FSYNC_INTERVAL;
+    fill_chunks(2);
+    (void)flush_want(&stage.store);
+    stage_settle(&stage);
+    stage.config.fsync = FSYNC_NONE;
+    hold();
+    fill_chunks(10);
+    flush_tick(&stage.store);
+    cr_assert_eq(held_count, 0);
+    cr_assert_geq(flush->full_bytes, 9 * STAGE_CHUNK);
+    const uint64_t due_ns = flush_next_ns(&stage.store);
+    cr_assert_gt(due_ns, stage.store.now_ns);
+    stage_clock(&stage, due_ns - stage.store.now_ns);
+    flush_tick(&stage.store);
+    cr_assert_gt(held_count, 0, "what is old enough is not written");
+    while (held_count > 0) {
+        let_go(1);
+    }
+    stage_clock(&stage, FLUSH_FULL_MS * UINT64_C(1000000));
+    flush_tick(&stage.store);
+    while (held_count > 0) {
+        let_go(1);
+    }
+    cr_assert_eq(flush->full_bytes, 0);
+
+    fill_chunks(20);
+    flush_tick(&stage.store);
+    cr_assert_eq(held_count, 0);
+    fill_chunks(16); /* more than half of the arena */
+    flush_tick(&stage.store);
+    cr_assert_gt(held_count, 0, "half of the arena is not on disk");
+    while (held_count > 0) {
+        let_go(1);
+    }
+    cr_assert_lt(flush->full_bytes, 32 * STAGE_CHUNK);
+    cr_assert(!list_empty(&flush->full));
+    flush_hurry(&stage.store); /* the arena has no room */
+    flush_tick(&stage.store);
+    while (held_count > 0) {
+        let_go(1);
+    }
+    cr_assert(list_empty(&flush->full));
+    cr_assert_eq(flush->full_bytes, 0);
+    stage.io->ops = real_ops;
+    stage_settle(&stage);
+}
+
 Test(flush, writes_ahead_as_a_stream_until_a_sync_is_due)
 {
     const struct flush *flush = &stage.store.flush;
