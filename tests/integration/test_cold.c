@@ -125,7 +125,7 @@ Test(cold, a_backlog_is_read_back_beside_producers)
     backlog_read(topic_of(tusk, "t"), 0, BACKLOG_ENTRIES);
     shared_set(&beside->stop, 1);
     clients_join(clients);
-    check(counter_of(tusk, "read_ahead_hits_total") > 100);
+    wait_until(counter_of(tusk, "read_ahead_hits_total") > 100, 5000);
     struct tusk_reader *reader = reader_of(topic_of(tusk, "beside"));
     for (uint32_t n = 0; n < beside->appended; n++) {
         const struct tusk_entry entry = reader_take(reader);
@@ -191,7 +191,7 @@ Test(cold, the_default_cursor_goes_through_a_backlog)
         check_say(count > 0, "%d at %zu", count, (size_t)next);
         entries_expect(entries, count, &next);
     }
-    check(counter_of(tusk, "read_ahead_hits_total") > 50);
+    wait_until(counter_of(tusk, "read_ahead_hits_total") > 50, 5000);
     session_end();
 }
 

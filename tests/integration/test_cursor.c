@@ -275,14 +275,18 @@ Test(cursor, at_least_once_reads_make_no_sync)
     session_restart("--fsync none");
     struct tusk *reading = attach_consistent(TUSK_AT_LEAST_ONCE, 10000);
     struct tusk_topic *topic = topic_of(reading, "t");
-    append_numbered(topic, 1, 0, 1000, ENTRY_BYTES);
+    append_numbered(topic, 1, 0, 999, ENTRY_BYTES);
     check_is(tusk_read_next(topic, true, entries), 1);
+    append_numbered(topic, 1, 999, 1, ENTRY_BYTES);
+    counters_await(reading, 1000);
     const uint64_t syncs = counter_of(reading, "syncs_total");
     for (int left = 999; left > 0;) {
         const int count = batch_take(topic, 1000, true);
         check(count > 0);
         left -= count;
     }
+    append_text(topic, "after");
+    counters_await(reading, 1001);
     check_is(counter_of(reading, "syncs_total"), syncs);
     tusk_disconnect(reading);
 }

@@ -133,7 +133,7 @@ Test(hostile, a_lane_full_of_ones)
     memset(intruder.lane, 0xff, intruder.lane_bytes);
     ring_bell(&intruder);
     wait_until(expelled(&intruder), 5000);
-    check(counter_of(tusk, "sessions_hostile_total") > 0);
+    wait_until(counter_of(tusk, "sessions_hostile_total") > 0, 5000);
     leave(&intruder);
     expect_undisturbed(0);
 }

@@ -56,7 +56,7 @@ static uint32_t flood(void)
     check_ok(tusk_batch_append(topic, entries, FLOOD_BATCH, NULL));
     append_numbered(topic, 7, FLOOD_BATCH, FLOOD_COUNT, FLOOD_SIZE);
     tusk_disconnect(connection);
-    check(counter_of(tusk, "pins_revoked_total") > 0);
+    wait_until(counter_of(tusk, "pins_revoked_total") > 0, 5000);
     return FLOOD_BATCH + FLOOD_COUNT;
 }
 

@@ -520,8 +520,10 @@ Test(seed_processes, seed_fault_19_a_full_chunk_is_not_synced_inside_an_append)
     tusk = attach(broker);
     struct tusk_topic *topic = topic_of(tusk, "t");
     append_text(topic, "x");
+    counters_await(tusk, 1);
     const uint64_t syncs = counter_of(tusk, "syncs_total");
     append_numbered(topic, 1, 0, 1000, 8000);
+    counters_await(tusk, 1001);
     check_is(counter_of(tusk, "syncs_total"), syncs);
     session_end();
 }

@@ -226,3 +226,8 @@ uint64_t counter_of(struct tusk *connection, const char *name)
     check_say(search.found, "there is no counter \"%s\"", name);
     return search.value;
 }
+
+void counters_await(struct tusk *connection, uint64_t appended)
+{
+    wait_until(counter_of(connection, "entries_appended_total") == appended, 10000);
+}

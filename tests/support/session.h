@@ -66,4 +66,8 @@ void reap_all(struct tusk *connection, struct tusk_completion *completions, size
 /* A counter of the broker; it must exist. */
 uint64_t counter_of(struct tusk *connection, const char *name);
 
+/* Counters are published a little later, all at once: waits until they show so many entries that were
+ * appended to the namespace since the broker's start, and so everything that it did before. */
+void counters_await(struct tusk *connection, uint64_t appended);
+
 #endif
