@@ -131,7 +131,7 @@ suite() {
 # must.
 backend() {
     TUSK_TEST_BACKEND=$1 suite "$1" release --label-regex '^(integration|crash)$' \
-        --exclude-regex '^(integration_backends|demo)$'
+        --exclude-regex '^(integration_backends|demo|bench_peers)$'
 }
 
 # check NAME COMMAND...: one command that must succeed.
