@@ -1,10 +1,10 @@
 /*
- * bench-pingpong: how long does a round trip of two processes take that sleep while they wait for each
- * other: through two topics, and through two pipes?
+ * bench-pingpong: how long does a round trip of two processes take that sleep while they wait for
+ * each other: through two topics, and through two pipes?
  * Runs on:    one main thread; the two players are processes of a crew.
- * Invariants: both kinds are played on the same cores, one after the other in each run. Through a topic
- *             a ball wakes two processes on its way (the broker, the other player), through a pipe one:
- *             so one round trip of the one is held against two of the other.
+ * Invariants: both kinds are played on the same cores, one after the other in each run. Through a
+ *             topic a ball wakes two processes on its way (the broker, the other player), through a
+ *             pipe one: so one round trip of the one is held against two of the other.
  */
 #include "bench/clock.h"
 #include "bench/report.h"
