@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend first)
 import panels  # noqa: E402
 
 PANEL_INCHES = (6.4, 4.4)
+SIDES = ["producer CPU", "broker CPU", "consumer CPU"]
 STYLE = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -37,10 +38,6 @@ def _of_series(points, series):
 def _named(results, *metrics):
     """The first of these metrics that any point has, None if none has."""
     return next((m for m in metrics if any(m in p.metrics for p in results.points)), None)
-
-
-def _rate(results):
-    return _named(results, "end to end/s", "entries/s", "batches/s")
 
 
 def _figure(results, title, draws):
@@ -87,15 +84,25 @@ def _bars_of(results, metric, heading, **how):
 
 
 def throughput(title):
-    """Rates of the shapes that stand for themselves, and a curve for each thing varied."""
+    """Rates of the shapes that stand for themselves, a curve for each thing varied, and CPU times."""
     def picture(results):
-        rate = _rate(results)
-        cpu = _named(results, "CPU/entry", "CPU ns/entry")
-        draws = _bars_of(results, rate, rate) + _curves_of(results, [rate])
-        if cpu:
-            draws += _bars_of(results, cpu, "CPU time of all processes for an entry")
+        draws = _bars_of(results, "entries/s", "entries per second")
+        draws += _bars_of(results, "end to end/s", "entries per second, from process to process")
+        draws += _curves_of(results, ["entries/s"], log_y=True)
+        for side in SIDES:
+            draws += _bars_of(results, side, f"{side} time of an entry")
+            draws += [(f"{side} time of an entry {heading}", draw)
+                      for heading, draw in _curves_of(results, [side], log_y=True)]
         return _figure(results, title, draws)
     return picture
+
+
+def dependence(results):
+    """What bench-throughput varies: the rate, and the CPU time of each side of an entry."""
+    draws = _curves_of(results, ["entries/s", "end to end/s"], log_y=True)
+    draws += [(f"CPU time of an entry {heading}", draw)
+              for heading, draw in _curves_of(results, SIDES, log_y=True)]
+    return _figure(results, "Rates against what they depend on", draws)
 
 
 def figures(title, *metrics):
@@ -180,6 +187,7 @@ def recovery(results):
 PICTURES = {
     "writes": throughput("Appends"),
     "reads": throughput("Reads"),
+    "throughput": dependence,
     "scaling": throughput("Appends against producer processes"),
     "batch-scaling": throughput("Batches against producer processes"),
     "latency": latency,

@@ -26,6 +26,11 @@ export RESULTS=${RESULTS:-$root/build/results}
 mkdir -p "$RESULTS"
 COMMIT=$(git -C "$root" describe --always --dirty --abbrev=12 --match '' 2>/dev/null || echo unknown)
 export COMMIT TUSKD=$bin/tuskd
+failed=()
 for name in "${names[@]}"; do
-    "$bin/bench-$name"
+    status=0
+    "$bin/bench-$name" || status=$?
+    ((status < 128)) || exit "$status" # it was asked to end
+    ((status == 0)) || failed+=("bench-$name: status $status")
 done
+((${#failed[@]} == 0)) || die 70 "${failed[@]}"
