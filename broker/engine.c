@@ -78,8 +78,7 @@ static void client_close(struct client *client)
 static void store_serve(struct engine *engine, struct engine_store *store)
 {
     store->engine = engine;
-    store->store.now_ns = engine->now_ns;
-    store->store.time_ns = engine->time_ns;
+    engine_store_wake(store);
     const int error = store_attach(&store->store, engine->io, &store->arena);
     if (error != 0) {
         store_fence(&store->store, error, "tying LOCK to the ring");
@@ -99,6 +98,7 @@ static void store_serve(struct engine *engine, struct engine_store *store)
 static void store_ended(struct engine *engine, struct engine_store *store)
 {
     list_remove(&store->stores);
+    list_remove(&store->awake);
     store->result = store->store.fenced;
     atom_store_relaxed(&store->directory->state, BROKER_STOPPED); /* alone */
     lane_set_abandon(&store->lanes);
@@ -118,6 +118,7 @@ static void store_set(struct engine_store *store)
     const struct engine_store_options *wanted = &store->wanted;
     struct config *config = &store->config;
     const bool schedule = config->fsync != wanted->fsync;
+    engine_store_wake(store);
     engine_store_options_take(config, wanted);
     atom_store_relaxed(&store->directory->sync_each, config->fsync == FSYNC_EACH); /* [T1] orders */
     atom_store_relaxed(&store->directory->strict, config->consistency == READ_STRICTLY_AT_ONCE);
@@ -228,6 +229,7 @@ bool engine_mail_take(struct engine *engine)
 {
     struct mail *mail = mailbox_take(&engine->mailbox);
     const bool any = mail != NULL;
+    engine->stirred = engine->stirred || any;
     while (mail != NULL) {
         struct mail *next = mail->next;
         mail_handle(engine, mail);
@@ -251,9 +253,9 @@ static void mail_unwatched(struct io_watch *watch)
 static bool stores_step(struct engine *engine)
 {
     bool further = false;
-    list_each(node, &engine->stores)
+    list_each(node, &engine->awake)
     {
-        struct engine_store *store = list_entry(node, struct engine_store, stores);
+        struct engine_store *store = list_entry(node, struct engine_store, awake);
         const enum engine_store_stage before = store->stage;
         engine_store_step(store);
         further = further || store->stage != before;
@@ -364,6 +366,8 @@ int engine_start(struct engine **started, const struct engine_setup *setup, stru
     engine->setup = *setup;
     engine->idle = setup->config->idle;
     list_init(&engine->stores);
+    list_init(&engine->awake);
+    engine->quiet_next_ns = UINT64_MAX;
     engine->fault = fault;
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->answered, NULL);

@@ -27,15 +27,20 @@ enum { IDLE_PAUSES = 50 };
 #define COUNT_INTERVAL_NS UINT64_C(10000000)
 #define TICK_NS UINT64_C(1000000000)
 
+/* A quiet store's clock stands still: what happens to one before its next pass measures no time. */
+static void clock_set(const struct engine *engine, struct engine_store *served)
+{
+    served->store.now_ns = engine->now_ns;
+    served->store.time_ns = engine->time_ns;
+}
+
 static void clocks_read(struct engine *engine)
 {
     engine->now_ns = clock_ns(CLOCK_MONOTONIC);
     engine->time_ns = clock_ns(CLOCK_REALTIME);
-    list_each(node, &engine->stores)
+    list_each(node, &engine->awake)
     {
-        struct store *store = &list_entry(node, struct engine_store, stores)->store;
-        store->now_ns = engine->now_ns;
-        store->time_ns = engine->time_ns;
+        clock_set(engine, list_entry(node, struct engine_store, awake));
     }
 }
 
@@ -154,7 +159,47 @@ static bool store_is_quiet(const struct engine_store *served)
            flush_idle(&store->flush) && !store->flush.wanted && list_empty(&store->flush.full) &&
            !marks_running(&store->marks) && !snapshot_goes_on(store) &&
            (list_empty(&store->flush.dirty) || served->config.fsync != FSYNC_EACH) &&
-           store_next_ns(served) > store->now_ns && served->stage == STORE_SERVING;
+           store_next_ns(served) > store->now_ns && served->stage == STORE_SERVING &&
+           !served->setting;
+}
+
+static void quiet_begins(struct engine *engine, struct engine_store *served)
+{
+    const uint64_t next = store_next_ns(served);
+    engine->quiet_next_ns = next < engine->quiet_next_ns ? next : engine->quiet_next_ns;
+    if (list_linked(&served->awake)) {
+        list_remove(&served->awake);
+        counters_update(served);
+    }
+}
+
+/* Something happened, or it is time for a store that was quiet: all of them are looked at. */
+static void stores_sort(struct engine *engine)
+{
+    engine->stirred = false;
+    engine->quiet_next_ns = UINT64_MAX;
+    list_each(node, &engine->stores)
+    {
+        struct engine_store *served = list_entry(node, struct engine_store, stores);
+        clock_set(engine, served);
+        if (store_is_quiet(served)) {
+            quiet_begins(engine, served);
+        } else if (!list_linked(&served->awake)) {
+            list_push_back(&engine->awake, &served->awake);
+        }
+    }
+}
+
+/* Nothing happened: those that are awake may have become quiet. */
+static void stores_settle(struct engine *engine)
+{
+    list_each(node, &engine->awake)
+    {
+        struct engine_store *served = list_entry(node, struct engine_store, awake);
+        if (store_is_quiet(served)) {
+            quiet_begins(engine, served);
+        }
+    }
 }
 
 /* What was published in the lanes, and what that lets begin. */
@@ -196,24 +241,23 @@ bool engine_pass(struct engine *engine)
 {
     clocks_read(engine);
     bool done = io_poll(engine->io) > 0;
+    engine->stirred = engine->stirred || done;
     if (mailbox_pending(&engine->mailbox)) {
         done = engine_mail_take(engine) || done;
     }
-    list_each(node, &engine->stores)
+    if (engine->stirred || engine->now_ns >= engine->quiet_next_ns) {
+        stores_sort(engine);
+    } else {
+        stores_settle(engine);
+    }
+    list_each(node, &engine->awake)
     {
-        struct engine_store *served = list_entry(node, struct engine_store, stores);
-        served->quiet = store_is_quiet(served);
-        if (!served->quiet) {
-            done = store_take(served) || done;
-        }
+        done = store_take(list_entry(node, struct engine_store, awake)) || done;
     }
     io_kick(engine->io);
-    list_each(told, &engine->stores)
+    list_each(told, &engine->awake)
     {
-        struct engine_store *served = list_entry(told, struct engine_store, stores);
-        if (!served->quiet) {
-            store_tell(served);
-        }
+        store_tell(list_entry(told, struct engine_store, awake));
     }
     return done;
 }
@@ -222,9 +266,9 @@ bool engine_pass(struct engine *engine)
 static bool stores_park(struct engine *engine)
 {
     bool asleep = true;
-    list_each(node, &engine->stores)
+    list_each(node, &engine->awake)
     {
-        struct engine_store *served = list_entry(node, struct engine_store, stores);
+        struct engine_store *served = list_entry(node, struct engine_store, awake);
         lane_set_park(&served->lanes, 0);
         counters_update(served);
         asleep = asleep && list_empty(&served->lanes.active) && !served->store.freed &&
@@ -235,10 +279,10 @@ static bool stores_park(struct engine *engine)
 
 static int64_t sleep_limit_ns(const struct engine *engine)
 {
-    uint64_t next = UINT64_MAX;
-    list_each(node, &engine->stores)
+    uint64_t next = engine->quiet_next_ns;
+    list_each(node, &engine->awake)
     {
-        const uint64_t wanted = store_next_ns(list_entry(node, struct engine_store, stores));
+        const uint64_t wanted = store_next_ns(list_entry(node, struct engine_store, awake));
         next = wanted < next ? wanted : next;
     }
     if (next == UINT64_MAX) {
@@ -247,10 +291,15 @@ static int64_t sleep_limit_ns(const struct engine *engine)
     return next > engine->now_ns ? (int64_t)(next - engine->now_ns) : 0;
 }
 
+static void engine_wait(struct engine *engine, int64_t limit_ns)
+{
+    engine->stirred = io_wait(engine->io, limit_ns) != 0 || engine->stirred;
+}
+
 static void engine_sleep(struct engine *engine)
 {
     if (stores_park(engine)) {
-        (void)io_wait(engine->io, sleep_limit_ns(engine));
+        engine_wait(engine, sleep_limit_ns(engine));
     }
 }
 
@@ -259,9 +308,9 @@ static void engine_sleep(struct engine *engine)
 static bool flush_is_all_there_is(const struct engine *engine)
 {
     bool waiting = false;
-    list_each(node, &engine->stores)
+    list_each(node, &engine->awake)
     {
-        const struct engine_store *served = list_entry(node, struct engine_store, stores);
+        const struct engine_store *served = list_entry(node, struct engine_store, awake);
         waiting =
             waiting || (served->config.fsync == FSYNC_EACH && !flush_idle(&served->store.flush));
     }
@@ -271,7 +320,7 @@ static bool flush_is_all_there_is(const struct engine *engine)
 void engine_idle(struct engine *engine)
 {
     if (flush_is_all_there_is(engine)) {
-        (void)io_wait(engine->io, FLUSH_WAIT_NS);
+        engine_wait(engine, FLUSH_WAIT_NS);
         return;
     }
     if (engine->idle_since_ns == 0) {

@@ -22,6 +22,11 @@ struct engine {
     struct mailbox mailbox;
     struct io *io;
     struct list stores; /* of struct engine_store.stores */
+    /* Passes and sleeps look at these alone: only what happens to the engine (mail, a socket, the end
+     * of an operation) or the time ends a store's quiet. */
+    struct list awake;      /* of struct engine_store.awake */
+    uint64_t quiet_next_ns; /* the first time that one of the others wants a pass */
+    bool stirred;           /* something happened: the others are looked at in the next pass */
     struct io_watch mail_watch;
     bool mail_watched;
     bool stopping; /* MAIL_STOP: ends with its last store */
@@ -39,6 +44,16 @@ struct engine {
     int answer;
     struct fault *fault;
 };
+
+/* The store is to be stepped, also if nothing of it wants a pass. */
+static inline void engine_store_wake(struct engine_store *store)
+{
+    store->store.now_ns = store->engine->now_ns;
+    store->store.time_ns = store->engine->time_ns;
+    if (!list_linked(&store->awake)) {
+        list_push_back(&store->engine->awake, &store->awake);
+    }
+}
 
 /* Takes the mail that waits; true: there was some. */
 bool engine_mail_take(struct engine *engine);

@@ -10,6 +10,7 @@ void engine_store_stop(struct engine_store *store)
     if (store->stage != STORE_SERVING) {
         return;
     }
+    engine_store_wake(store);
     store->stage = STORE_DRAINING;
     store->stop_deadline_ns = store->store.now_ns + STOP_DRAIN_NS;
     atom_store_relaxed(&store->directory->state, BROKER_DRAINING); /* alone */

@@ -75,8 +75,8 @@ struct engine_store {
     uint64_t tick_ns;
     uint64_t park_ns;
     uint64_t count_ns;
-    bool short_told; /* directory.arena_short is set */
-    bool quiet;      /* there is nothing to do in this pass */
+    bool short_told;        /* directory.arena_short is set */
+    struct list_node awake; /* in engine.awake, unless it is quiet */
 
     int result; /* from MAIL_STORE_CLOSED on: 0, or the errno that fenced it */
 };
