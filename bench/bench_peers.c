@@ -25,9 +25,12 @@ enum column {
 };
 
 static const struct report_column columns[COLUMNS] = {
-    [COLUMN_ENTRIES] = {"entries/s", REPORT_RATE}, [COLUMN_BYTES] = {"payload B/s", REPORT_BYTES},
-    [COLUMN_P50] = {"p50", REPORT_TIME},           [COLUMN_P99] = {"p99", REPORT_TIME},
-    [COLUMN_P999] = {"p99.9", REPORT_TIME},        [COLUMN_LOST] = {"lost", REPORT_COUNT}};
+    [COLUMN_ENTRIES] = {"entries/s", REPORT_RATE, false},
+    [COLUMN_BYTES] = {"payload B/s", REPORT_BYTES, true},
+    [COLUMN_P50] = {"p50", REPORT_TIME, false},
+    [COLUMN_P99] = {"p99", REPORT_TIME, false},
+    [COLUMN_P999] = {"p99.9", REPORT_TIME, true},
+    [COLUMN_LOST] = {"lost", REPORT_COUNT, true}};
 
 struct question {
     const char *name;
