@@ -19,11 +19,13 @@
 enum column {
     COLUMN_FILE,
     COLUMN_FILE_P50,
+    COLUMN_FILE_P99,
     COLUMN_TOPIC,
     COLUMN_TOPIC_P50,
     COLUMN_TOPIC_P99,
     COLUMN_RATIO_ONE,
     COLUMN_RATIO,
+    COLUMN_RATIO_P99,
     COLUMN_FILES,
     COLUMN_TOPICS,
     COLUMN_RATIO_OWN,
@@ -33,11 +35,13 @@ enum column {
 static const struct report_column columns[COLUMNS] = {
     [COLUMN_FILE] = {"one file/s", REPORT_RATE},
     [COLUMN_FILE_P50] = {"one file p50", REPORT_TIME},
+    [COLUMN_FILE_P99] = {"one file p99", REPORT_TIME},
     [COLUMN_TOPIC] = {"one topic/s", REPORT_RATE},
     [COLUMN_TOPIC_P50] = {"one topic p50", REPORT_TIME},
     [COLUMN_TOPIC_P99] = {"one topic p99", REPORT_TIME},
     [COLUMN_RATIO_ONE] = {"topic / 1 process' file", REPORT_RATIO},
     [COLUMN_RATIO] = {"topic / file", REPORT_RATIO},
+    [COLUMN_RATIO_P99] = {"p99, topic / file", REPORT_RATIO},
     [COLUMN_FILES] = {"own files/s", REPORT_RATE},
     [COLUMN_TOPICS] = {"own topics/s", REPORT_RATE},
     [COLUMN_RATIO_OWN] = {"topics / files", REPORT_RATIO}};
@@ -126,10 +130,12 @@ static int shared_compare(struct report *report, const struct settings *settings
     *one = procs == 1 ? file.per_s : *one;
     report_add(report, row, COLUMN_FILE, file.per_s);
     report_add(report, row, COLUMN_FILE_P50, file.p50_ns);
+    report_add(report, row, COLUMN_FILE_P99, file.p99_ns);
     report_add(report, row, COLUMN_TOPIC, topic.per_s);
     report_add(report, row, COLUMN_TOPIC_P50, topic.p50_ns);
     report_add(report, row, COLUMN_TOPIC_P99, topic.p99_ns);
     report_add(report, row, COLUMN_RATIO, topic.per_s / file.per_s);
+    report_add(report, row, COLUMN_RATIO_P99, topic.p99_ns / file.p99_ns);
     if (*one > 0) {
         report_add(report, row, COLUMN_RATIO_ONE, topic.per_s / *one);
     }
