@@ -36,6 +36,14 @@ def text_of(value, unit=""):
     return f"{float(f'{value / 10 ** power:.3g}'):g}" + (f"\N{NARROW NO-BREAK SPACE}{shown}" if shown else "")
 
 
+def size_text(value):
+    """Sizes of entries: 64 B, 1.5 KiB, 16 KiB."""
+    for unit, bytes_ in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value >= bytes_:
+            return f"{value / bytes_:.3g}\N{NARROW NO-BREAK SPACE}{unit}"
+    return f"{value:g}\N{NARROW NO-BREAK SPACE}B"
+
+
 def formatter_of(unit):
     return FuncFormatter(lambda value, _: text_of(value, unit))
 
@@ -80,7 +88,8 @@ def _x_axis(axes, points, series):
         if len(values) <= 12:
             axes.xaxis.set_major_locator(FixedLocator(values))
             axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(formatter_of("B" if series in ("size", "bytes") else ""))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_text(value))
+                                   if series in ("size", "bytes") else formatter_of(""))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(AXIS_OF_SERIES[series])
 
@@ -123,7 +132,30 @@ def bars(axes, points, metric, label=lambda point: point.shape, log_x=False):
         axes.set_xscale("log")
     axes.xaxis.set_major_formatter(formatter_of(unit))
     axes.margins(x=0.18)
-    axes.set_xlabel(metric)
+    axes.set_xlabel(f"{metric} (logarithmic)" if log_x else metric)
+
+
+def shares(axes, points, metrics, label=lambda point: point.shape):
+    """Metrics of one unit side by side, as horizontal bars of shapes; logarithmic."""
+    points = [point for point in points if any(m in point.metrics for m in metrics)]
+    unit = next(p.units[m] for p in points for m in metrics if m in p.metrics)
+    height = 0.8 / len(metrics)
+    for i, (metric, colour) in enumerate(zip(metrics, [TUSK, *COLOURS])):
+        having = [(row, p.metrics[metric].median) for row, p in enumerate(points)
+                  if metric in p.metrics]
+        places = [row - 0.4 + height * (i + 0.5) for row, _ in having]
+        axes.barh(places, [value for _, value in having], height, color=colour, label=metric)
+        for place, (_, value) in zip(places, having):
+            axes.annotate(text_of(value, unit), (value, place), va="center", fontsize=6,
+                          xytext=(3, 0), textcoords="offset points")
+    axes.set_yticks(range(len(points)), [label(point) for point in points])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(formatter_of(unit))
+    axes.margins(x=0.15)
+    axes.set_xlabel(f"{AXIS_OF_UNIT[unit]} per entry (logarithmic)")
+    axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.05))
 
 
 def groups(axes, points, metric, group, label):

@@ -1,5 +1,6 @@
 """Pictures: what is drawn of each benchmark. A picture is a function from Results to a figure."""
 import statistics
+import textwrap
 
 import matplotlib
 
@@ -9,6 +10,7 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend first)
 import panels  # noqa: E402
 
 PANEL_INCHES = (6.4, 4.4)
+FOOT_LETTERS = 120  # that go below a panel
 SIDES = ["producer CPU", "broker CPU", "consumer CPU"]
 STYLE = {
     "axes.axisbelow": True,
@@ -35,16 +37,11 @@ def _of_series(points, series):
     return [point for point in points if point.series == series]
 
 
-def _named(results, *metrics):
-    """The first of these metrics that any point has, None if none has."""
-    return next((m for m in metrics if any(m in p.metrics for p in results.points)), None)
-
-
 def _figure(results, title, draws):
     """A figure of panels, two in a row; draws: (heading, function that draws into axes)."""
     if not draws:
         raise NothingToDraw(results.bench)
-    columns = 2
+    columns = min(2, len(draws))
     rows = -(-len(draws) // columns)
     figure, axes = plt.subplots(rows, columns, squeeze=False,
                                 figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.6))
@@ -54,7 +51,8 @@ def _figure(results, title, draws):
     for place in axes.flat[len(draws):]:
         place.remove()
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-    figure.supxlabel(describe(results), x=0.01, ha="left", fontsize="x-small", color="#666666")
+    foot = textwrap.fill(describe(results), FOOT_LETTERS * columns)
+    figure.supxlabel(foot, x=0.01, ha="left", fontsize="x-small", color="#666666")
     return figure
 
 
@@ -69,85 +67,62 @@ def describe(results):
             "whiskers from least to most")
 
 
-def _curves_of(results, metrics, **how):
+# Makers of panels: each takes Results and gives a list of (heading, function that draws into axes), an
+# empty one where nothing of the kind was measured.
+
+
+def curves(*metrics, label=lambda point: point.mode, **how):
     """A panel for each thing that was varied."""
-    found = panels.distinct(point.series for point in results.points if point.series)
-    return [(f"against {panels.AXIS_OF_SERIES[series]}",
-             lambda axes, series=series: panels.curves(axes, results.points, series, metrics, **how))
-            for series in found
-            if any(m in p.metrics for p in _of_series(results.points, series) for m in metrics)]
+    def make(results):
+        points = [p for p in results.points if p.series and any(m in p.metrics for m in metrics)]
+        return [(f"{metrics[0]} against {panels.AXIS_OF_SERIES[series]}",
+                 lambda axes, series=series: panels.curves(axes, points, series, metrics,
+                                                           label=label, **how))
+                for series in panels.distinct(point.series for point in points)]
+    return make
 
 
-def _bars_of(results, metric, heading, **how):
-    points = [p for p in _of_series(results.points, "") if metric in p.metrics]
-    return [(heading, lambda axes: panels.bars(axes, points, metric, **how))] if points else []
+def bars(metric, heading=None, only=lambda point: not point.series, **how):
+    def make(results):
+        points = [p for p in results.points if only(p) and metric in p.metrics]
+        draw = (heading or metric, lambda axes: panels.bars(axes, points, metric, **how))
+        return [draw] if points else []
+    return make
 
 
-def throughput(title):
-    """Rates of the shapes that stand for themselves, a curve for each thing varied, and CPU times."""
-    def picture(results):
-        draws = _bars_of(results, "entries/s", "entries per second")
-        draws += _bars_of(results, "end to end/s", "entries per second, from process to process")
-        draws += _curves_of(results, ["entries/s"], log_y=True)
-        for side in SIDES:
-            draws += _bars_of(results, side, f"{side} time of an entry")
-            draws += [(f"{side} time of an entry {heading}", draw)
-                      for heading, draw in _curves_of(results, [side], log_y=True)]
-        return _figure(results, title, draws)
-    return picture
+def cpu(only=lambda point: not point.series):
+    """What an entry costs, by who pays."""
+    def make(results):
+        points = [p for p in results.points if only(p) and any(side in p.metrics for side in SIDES)]
+        draw = ("CPU time of an entry", lambda axes: panels.shares(axes, points, SIDES))
+        return [draw] if points else []
+    return make
 
 
-def dependence(results):
-    """What bench-throughput varies: the rate, and the CPU time of each side of an entry."""
-    draws = _curves_of(results, ["entries/s", "end to end/s"], log_y=True)
-    draws += [(f"CPU time of an entry {heading}", draw)
-              for heading, draw in _curves_of(results, SIDES, log_y=True)]
-    return _figure(results, "Rates against what they depend on", draws)
+def nines(heading, wanted):
+    """Latency by percentile; wanted(point, what) tells which."""
+    def make(results):
+        lines = {point.shape: buckets for point in results.points
+                 for what, buckets in point.buckets.items() if wanted(point, what)}
+        return [(heading, lambda axes: panels.nines(axes, lines))] if lines else []
+    return make
 
 
-def figures(title, *metrics):
-    """Bars of each of the metrics that there are."""
-    def picture(results):
-        draws = [draw for m in metrics for draw in _bars_of(results, m, m)]
-        return _figure(results, title, draws)
-    return picture
+def against_rate(results):
+    """Percentiles against the offered rate, a panel for each way to wait."""
+    opened = _of_series(results.points, "rate")
+    ways = panels.distinct((point.idle, point.mode) for point in opened)
+    return [(f"{mode}, idle {idle}, against the offered rate",
+             lambda axes, idle=idle, mode=mode: panels.curves(
+                 axes, [p for p in opened if (p.idle, p.mode) == (idle, mode)], "rate",
+                 ["p50", "p99", "p99.9"], log_y=True))
+            for idle, mode in ways]
 
 
-def _histograms(results, wanted):
-    return {point.shape: buckets for point in results.points for what, buckets in
-            point.buckets.items() if wanted(point, what)}
-
-
-def latency(results):
-    closed = _histograms(results, lambda point, what: point.shape.startswith("closed"))
-    one_way = _histograms(results, lambda point, what: point.shape.startswith("one way")
-                          and what != "sent late")
-    draws = [(heading, lambda axes, lines=lines: panels.nines(axes, lines))
-             for heading, lines in [("one call after the other: append until COMMITTED", closed),
-                                    ("at a fixed rate: due until another process has it", one_way)]
-             if lines]
-    opened = [p for p in _of_series(results.points, "rate")]
-    for idle in panels.distinct(point.idle for point in opened):
-        mine = [point for point in opened if point.idle == idle]
-        for mode in panels.distinct(point.mode for point in mine):
-            draws.append((f"{mode}, idle {idle}, against the offered rate",
-                          lambda axes, points=[p for p in mine if p.mode == mode]: panels.curves(
-                              axes, points, "rate", ["p50", "p99", "p99.9"], log_y=True)))
-    return _figure(results, "Latency of 64-byte entries, counted from when they were due", draws)
-
-
-def fsync(results):
-    rates = [m for m in ("one file", "one topic", "own files", "own topics")
-             if _named(results, m)]
-    times = [m for m in ("file p50", "topic p50", "file p99", "topic p99") if _named(results, m)]
-    draws = []
-    if rates and _of_series(results.points, "processes"):
-        draws.append(("durable appends per second", lambda axes: panels.curves(
-            axes, results.points, "processes", rates, log_y=True, label=lambda point: "256 B")))
-    if times and draws:
-        draws.append(("time of one durable append", lambda axes: panels.curves(
-            axes, results.points, "processes", times, log_y=True, label=lambda point: "256 B")))
-    return _figure(results, "Durable appends against processes, beside O_DSYNC files", draws)
+def picture(title, *makers):
+    def draw(results):
+        return _figure(results, title, [panel for make in makers for panel in make(results)])
+    return draw
 
 
 def peers(results):
@@ -177,23 +152,42 @@ def peers(results):
     return _figure(results, "Tusk beside what else there is, in one run", draws)
 
 
-def recovery(results):
-    starts = ["start after a kill", "start after a stop"]
-    draws = _curves_of(results, starts, log_y=True, label=lambda point: "tuskd")
-    draws += _curves_of(results, ["private memory KiB"], label=lambda point: "tuskd")
-    return _figure(results, "What a start takes", draws)
+def _any(point):
+    return True
 
 
 PICTURES = {
-    "writes": throughput("Appends"),
-    "reads": throughput("Reads"),
-    "throughput": dependence,
-    "scaling": throughput("Appends against producer processes"),
-    "batch-scaling": throughput("Batches against producer processes"),
-    "latency": latency,
-    "fsync": fsync,
+    "writes": picture("Appends", bars("entries/s"), bars("end to end/s"), cpu()),
+    "reads": picture("Reads", bars("entries/s", log_x=True), bars("payload B/s", log_x=True), cpu()),
+    "throughput": picture("What the rate depends on",
+                          curves("entries/s", "end to end/s", log_y=True),
+                          curves(*SIDES, log_y=True)),
+    "scaling": picture("Appends against producer processes", curves("entries/s", log_y=True),
+                       curves("call p50", "call p99", log_y=True),
+                       curves(*SIDES, log_y=True)),
+    "batch-scaling": picture("Batches against producer processes", curves("entries/s"),
+                             curves("call p50", "call p99", log_y=True),
+                             curves(*SIDES, log_y=True)),
+    "latency": picture(
+        "Latency of 64-byte entries, counted from when they were due",
+        nines("one call after the other: append until COMMITTED",
+              lambda point, what: point.shape.startswith("closed")),
+        nines("at a fixed rate: due until another process has it",
+              lambda point, what: point.shape.startswith("one way") and what != "sent late"),
+        against_rate),
+    "floor": picture("Tusk beside a bare relay", bars("end to end/s", only=_any),
+                     bars("of the floor", only=_any),
+                     nines("there and back", lambda point, what: True)),
+    "fsync": picture(
+        "Durable appends of 256 bytes, beside O_DSYNC files",
+        curves("one topic/s", "one file/s", "own topics/s", "own files/s", log_y=True),
+        curves("one topic p50", "one file p50", "one topic p99", "one file p99", log_y=True)),
+    "pingpong": picture("There and back between two processes that sleep", bars("topics, p50"),
+                        bars("2 x pipes, p50"), bars("ratio")),
     "peers": peers,
-    "recovery": recovery,
+    "recovery": picture("What a start takes",
+                        curves("start after a kill", "start after a stop", log_y=True),
+                        curves("private memory KiB")),
 }
 
 
