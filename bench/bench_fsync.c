@@ -168,6 +168,16 @@ static int compare(struct report *report, const struct settings *settings, unsig
     char row[64];
 
     snprintf(row, sizeof row, "%u process%s, %s", procs, procs == 1 ? "" : "es", idle);
+    report_begin(report, row,
+                 &(struct result_shape){.mode = "durable append",
+                                        .series = "processes",
+                                        .processes = procs,
+                                        .threads = 1,
+                                        .batch = 1,
+                                        .size_min = settings->size_min,
+                                        .size_max = settings->size_max,
+                                        .fsync = settings->fsync,
+                                        .idle = idle});
     const int result = shared_compare(report, settings, procs, idle, row, one);
     return result < 0 || procs == 1 ? result : own_compare(report, settings, procs, idle, row);
 }

@@ -71,10 +71,11 @@ def describe(results):
 # empty one where nothing of the kind was measured.
 
 
-def curves(*metrics, label=lambda point: point.mode, **how):
+def curves(*metrics, label=lambda point: point.mode, only=lambda point: True, **how):
     """A panel for each thing that was varied."""
     def make(results):
-        points = [p for p in results.points if p.series and any(m in p.metrics for m in metrics)]
+        points = [p for p in results.points
+                  if p.series and only(p) and any(m in p.metrics for m in metrics)]
         return [(f"{metrics[0]} against {panels.AXIS_OF_SERIES[series]}",
                  lambda axes, series=series: panels.curves(axes, points, series, metrics,
                                                            label=label, **how))
@@ -180,8 +181,11 @@ PICTURES = {
                      nines("there and back", lambda point, what: True)),
     "fsync": picture(
         "Durable appends of 256 bytes, beside O_DSYNC files",
-        curves("one topic/s", "one file/s", "own topics/s", "own files/s", log_y=True),
-        curves("one topic p50", "one file p50", "one topic p99", "one file p99", log_y=True)),
+        curves("one topic/s", "one file/s", "own topics/s", "own files/s", log_y=True,
+               only=lambda point: point.idle != "spin"),
+        curves("one topic p50", "one file p50", "one topic p99", "one file p99", log_y=True,
+               only=lambda point: point.idle != "spin"),
+        bars("topic / 1 process' file", only=_any), bars("p99, topic / file", only=_any)),
     "pingpong": picture("There and back between two processes that sleep", bars("topics, p50"),
                         bars("2 x pipes, p50"), bars("ratio")),
     "peers": peers,
