@@ -109,12 +109,17 @@ int append_publish(struct append *append, struct lane_op **wait)
     return 0;
 }
 
-/* Until both are done. The WAIT is done behind the append, so one sleep ends with both. */
+/* Until both are done. The WAIT is done behind the append, so one sleep ends with both. A refusal needs
+ * no WAIT: one that has come is the answer, whatever became of that. */
 static int append_await(struct append *append, struct lane_op *wait)
 {
     struct client_lane *lane = append->lane;
+    struct lane_op *op = append->op;
     const int error = wait != NULL ? lane_op_await(lane, wait, append->expiry, false) : 0;
-    return error != 0 ? error : lane_op_await(lane, append->op, append->expiry, false);
+    if (error == 0) {
+        return lane_op_await(lane, op, append->expiry, false);
+    }
+    return op->state == LANE_OP_DONE && op->result.error < 0 ? 0 : error;
 }
 
 int append_settle(struct append *append, struct lane_op *wait, uint64_t *seq)

@@ -386,6 +386,17 @@ Test(append_each, a_flush_and_withheld_completions_are_waited_for_together)
     cr_assert_eq(tusk_reap(tusk, &completion, 1), 1);
 }
 
+Test(append_each, a_refusal_is_told_also_if_the_disk_is_too_slow)
+{
+    stage_set(&stage.durable_held, true);
+    atomic_store(&stage.append_error, -EILSEQ);
+    cr_assert_eq(tusk_append_at(topic, 7, "x", 1), -EILSEQ, "it was not appended");
+    atomic_store(&stage.append_error, 0);
+    atomic_store(&stage.durable_held, false);
+    cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 5000), 0, "it has been told");
+    cr_assert_eq(tusk_append_at(topic, 0, "y", 1), 0);
+}
+
 Test(append_each, fence_is_told)
 {
     stage_set(&stage.durable_held, true);
