@@ -366,6 +366,26 @@ Test(append_each, acknowledges_only_what_is_durable)
     cr_assert_eq(entry.seq, 1);
 }
 
+Test(append_each, what_does_not_wait_is_refused_without_waiting_for_the_disk)
+{
+    struct tusk_options options = TUSK_OPTIONS_INIT;
+    options.timeout_ms = -1;
+    struct tusk_topic_options no_wait = TUSK_TOPIC_OPTIONS_INIT;
+    no_wait.no_wait = 1;
+    struct tusk *patient = stage_connect(&stage, &options);
+    struct tusk_topic *other;
+    cr_assert_eq(tusk_topic_open(patient, "other", &no_wait, &other), 0);
+    cr_assert_eq(tusk_append(other, "x", 1, NULL), 0);
+    stage_set(&stage.durable_held, true);
+    cr_assert_eq(tusk_submit(other, "y", 1, 0), 0);
+    cr_assert_eq(tusk_flush(patient, TUSK_COMMITTED, 5000), 0);
+    atomic_store(&stage.append_error, -EAGAIN);
+    cr_assert_eq(tusk_append(other, "x", 1, NULL), -EAGAIN);
+    atomic_store(&stage.append_error, 0);
+    atomic_store(&stage.durable_held, false);
+    tusk_disconnect(patient);
+}
+
 Test(append_each, a_flush_and_withheld_completions_are_waited_for_together)
 {
     stage_set(&stage.durable_held, true);
