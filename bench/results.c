@@ -16,9 +16,9 @@
 extern char **environ;
 
 /* The variables of settings.h; those of the broker begin with TUSK_. */
-static const char *const options[] = {"FSYNC",   "PROCS",    "THREADS",   "TOPICS", "CONSUMERS",
-                                      "SIZE",    "BATCH",    "DURATION",  "RUNS",   "IDLE",
-                                      "BACKEND", "DATA_DIR", "MAX_BYTES", "ONLY",   "RATE"};
+static const char *const options[] = {
+    "FSYNC", "PROCS", "THREADS", "TOPICS",   "CONSUMERS", "SIZE", "BATCH", "DURATION",
+    "RUNS",  "IDLE",  "BACKEND", "DATA_DIR", "MAX_BYTES", "ONLY", "RATE",  "PEERS"};
 
 static const struct {
     const char *name;

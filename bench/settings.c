@@ -160,10 +160,11 @@ static void list_load(const struct dimension *dimension, const char *otherwise,
     if (!text) {
         return;
     }
-    while (item_take(dimension, rest, list, &rest) && *rest == ',') {
+    bool taken;
+    while ((taken = item_take(dimension, rest, list, &rest)) && *rest == ',') {
         rest++;
     }
-    if (*rest) {
+    if (!taken || *rest) {
         list_refuse(dimension, text);
     }
 }

@@ -74,10 +74,12 @@ done
 ((lines >= 13 + 8 + 2 + 5 + 6)) || fail "only $lines results"
 [[ -z $(ls -A "$scratch/data") ]] || fail "left behind: $(ls -A "$scratch/data")"
 
-status=0
-SIZE=12x "$bin/bench-writes" >/dev/null 2>"$scratch/refusal" || status=$?
-((status == 64)) || fail "SIZE=12x: status $status, expected 64"
-grep -q '^SIZE=12x: expected' "$scratch/refusal" || fail "SIZE=12x is not named: $(<"$scratch/refusal")"
+for refused in SIZE=12x SIZE=5G PROCS=0 PROCS=5-3 BATCH=64,; do
+    status=0
+    env "$refused" "$bin/bench-writes" >/dev/null 2>"$scratch/refusal" || status=$?
+    ((status == 64)) || fail "$refused: status $status, expected 64"
+    grep -q "^$refused: expected" "$scratch/refusal" || fail "$refused is not named: $(<"$scratch/refusal")"
+done
 
 # The first measurements end by themselves; one of the next is interrupted.
 set -m # else bash has it ignore SIGINT
