@@ -245,10 +245,23 @@ static int topics_play(struct report *report, const struct settings *settings,
         .stroke = stroke, .cores = {court->cores[0], court->cores[1]}, .size = settings->size_max};
     struct private_broker broker;
     struct crew crew = {.duration_s = settings->duration_s};
+    const bool submits = stroke == STROKE_SUBMIT;
     cpu_set_t all;
     double p50_ns = 0;
     char row[64];
 
+    snprintf(row, sizeof row, "%s, %s", court->name, submits ? "tusk_submit" : "tusk_append");
+    report_begin(report, row,
+                 &(struct result_shape){.mode = submits ? "submit" : "append",
+                                        .processes = 2,
+                                        .threads = 1,
+                                        .topics = 2,
+                                        .consumers = 2,
+                                        .batch = 1,
+                                        .size_min = settings->size_max,
+                                        .size_max = settings->size_max,
+                                        .fsync = settings->fsync,
+                                        .idle = settings->idle});
     sched_getaffinity(0, sizeof all, &all);
     core_choose(court->broker);
     int result = private_broker_start(&broker, settings, settings->fsync, settings->idle);
@@ -260,13 +273,12 @@ static int topics_play(struct report *report, const struct settings *settings,
         result = game_play(&game, &crew, &p50_ns);
         const uint64_t cpu_ns = private_broker_cpu_ns(&broker) - cpu_before_ns;
         if (result == 0) {
-            snprintf(row, sizeof row, "%s, %s", court->name,
-                     stroke == STROKE_SUBMIT ? "tusk_submit" : "tusk_append");
             report_add(report, row, COLUMN_TOPICS, p50_ns);
             report_add(report, row, COLUMN_PIPES, 2 * pipes_ns);
             report_add(report, row, COLUMN_RATIO, p50_ns / (2 * pipes_ns));
             report_add(report, row, COLUMN_CPU,
                        (double)cpu_ns / (double)crew_results(&crew, 0)->operations);
+            report_histogram(report, row, "round trip", &crew_results(&crew, 0)->latency_ns);
         }
         crew_deinit(&crew);
     }
@@ -287,6 +299,16 @@ static int court_play(struct report *report, const struct settings *settings,
         result = topics_play(report, settings, court, STROKE_APPEND, pipes_ns);
     }
     return result;
+}
+
+static unsigned measurements_count(const struct settings *settings)
+{
+    unsigned courts_wanted = 0;
+
+    for (size_t i = 0; i < COURTS_COUNT; i++) {
+        courts_wanted += settings_wants(settings, courts[i].name);
+    }
+    return 2 * courts_wanted * settings->runs;
 }
 
 int main(void)
@@ -311,6 +333,7 @@ int main(void)
                 &settings, columns, COLUMNS);
     printf("%llu bytes; the broker's CPU time is per round trip.\n",
            (unsigned long long)settings.size_max);
+    report_expect(&report, measurements_count(&settings));
     for (unsigned run = 0; run < settings.runs; run++) {
         for (size_t i = 0; i < COURTS_COUNT; i++) {
             if (!settings_wants(&settings, courts[i].name)) {
