@@ -1,8 +1,8 @@
 /*
- * bench-floor: how far is Tusk from what cannot be avoided? A bare relay loop does the same copies and
- * checksums with no features (relay.h), Tusk's own figures are measured in the same run by the same
- * driver: entries per second from a producer process to a reader process that follows, and the round
- * trip of one entry until it is acknowledged. With --latency: only the round trip.
+ * bench-floor: how far is Tusk from what cannot be avoided? A bare relay loop does the same copies
+ * and checksums with no features (relay.h), Tusk's own figures are measured in the same run by the
+ * same driver: entries per second from a producer process to a reader process that follows, and the
+ * round trip of one entry until it is acknowledged. With --latency: only the round trip.
  * Runs on:    one main thread; the work is done by the processes of a crew.
  */
 #include "bench/clock.h"

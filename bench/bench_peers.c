@@ -1,10 +1,11 @@
 /*
- * bench-peers: how does Tusk compare with other ways to bring entries from one process to another, or
- * onto stable storage, each used as its users would for speed?
+ * bench-peers: how does Tusk compare with other ways to bring entries from one process to another,
+ * or onto stable storage, each used as its users would for speed?
  * Runs on:    one main thread; the work is done by the processes of a crew, and by the servers of
  *             peers that have one.
- * Invariants: all peers are asked the same in the same run, one after the other; each run begins with
- *             another one of them. A peer that fails is said to and costs only its own figures.
+ * Invariants: all peers are asked the same in the same run, one after the other; each run begins
+ *             with another one of them. A peer that fails is said to and costs only its own
+ *             figures.
  */
 #include "bench/peer_trial.h"
 #include "bench/report.h"

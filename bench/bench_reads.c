@@ -169,7 +169,7 @@ static int reading_work(struct worker *worker)
     return result;
 }
 
-/* ---- A measurement: write, read, consume, with one broker -------------------------------------- */
+/* ---- A measurement: write, read, consume, with one broker ------------------------------------ */
 
 struct measurement {
     const struct settings *all;
@@ -340,7 +340,7 @@ static int measure(struct report *report, const struct measurement *measurement)
     return result;
 }
 
-/* ---- Runs -------------------------------------------------------------------------------------- */
+/* ---- Runs ------------------------------------------------------------------------------------ */
 
 static int run(struct report *report, const struct settings *all, const struct settings *small,
                bool first)

@@ -1,7 +1,8 @@
 /*
- * bench-recovery: how long does a broker take to start, and how much memory does it need, with how many
- * topics and how many bytes in its store?
- * Runs on:    one thread; the broker is stopped, started, killed and started again between the clients.
+ * bench-recovery: how long does a broker take to start, and how much memory does it need, with how
+ * many topics and how many bytes in its store?
+ * Runs on:    one thread; the broker is stopped, started, killed and started again between the
+ *             clients.
  */
 #include "bench/clock.h"
 #include "bench/interrupt.h"

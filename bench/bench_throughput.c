@@ -1,6 +1,6 @@
 /*
- * bench-throughput: how does the rate depend on the size of the entries, on batches, and on how many
- * producers, consumers and topics there are? One of them is varied at a time.
+ * bench-throughput: how does the rate depend on the size of the entries, on batches, and on how
+ * many producers, consumers and topics there are? One of them is varied at a time.
  * Runs on:    one main thread; the work is done by the processes of a crew.
  */
 #include "bench/writing.h"

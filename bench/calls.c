@@ -1,5 +1,6 @@
 /*
- * Calls: see calls.h. Two counters of raw_syscalls:sys_enter for each thread, told apart by filters.
+ * Calls: see calls.h. Two counters of raw_syscalls:sys_enter for each thread, told apart by
+ * filters.
  */
 #include "bench/calls.h"
 

@@ -1,6 +1,6 @@
 /*
- * Calls: counting the system calls of threads with the kernel's own tracepoint, which needs the rights
- * to it (root, or CAP_PERFMON and a readable /sys/kernel/tracing).
+ * Calls: counting the system calls of threads with the kernel's own tracepoint, which needs the
+ * rights to it (root, or CAP_PERFMON and a readable /sys/kernel/tracing).
  * Runs on:    anywhere.
  * Invariants: counting makes every system call of the machine some 50 ns longer while it is on, so
  *             what is timed is never counted.

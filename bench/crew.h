@@ -55,7 +55,8 @@ struct worker {
     void *state;     /* of the role's verbs */
 };
 
-/* What some of the processes do. Verbs return 0 or worker_fail(); prepare and finish may be NULL. */
+/* What some of the processes do. Verbs return 0 or worker_fail(); prepare and finish may be
+ * NULL. */
 struct role {
     unsigned processes;
     unsigned threads;

@@ -1,5 +1,6 @@
 /*
- * Interrupt: asking a benchmark to end, so that it keeps what it measured and leaves nothing behind.
+ * Interrupt: asking a benchmark to end, so that it keeps what it measured and leaves nothing
+ * behind.
  * Runs on:    the benchmark's main thread.
  * Invariants: from interrupt_block() on SIGINT, SIGTERM and SIGHUP wait until somebody looks; what
  *             is measured ends by itself or is ended by whoever looked.

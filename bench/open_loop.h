@@ -1,9 +1,9 @@
 /*
  * Open loop: a role that appends at a fixed rate, whatever becomes of what it has appended before.
  * Runs on:    the threads of a crew.
- * Invariants: each entry has a time at which it is due, from the schedule alone; latencies count from
- *             there, so that a stall is charged to every entry that was due in it. What was due
- *             before the end is sent and waited for, however late.
+ * Invariants: each entry has a time at which it is due, from the schedule alone; latencies count
+ *             from there, so that a stall is charged to every entry that was due in it. What was
+ *             due before the end is sent and waited for, however late.
  * Not here:   reading what was appended (follower.h): each payload begins with the time at which it
  *             was due.
  */

@@ -1,8 +1,8 @@
 /*
  * Peer: something that carries entries from process to process or stores them, behind one small
  * interface, so that all are driven, checked and timed by the same code. Tusk is one of them.
- * Runs on:    missing, open and close on the benchmark's main thread; the rest in the processes of a
- *             crew, which are forked between open and close. Libraries with threads of their own
+ * Runs on:    missing, open and close on the benchmark's main thread; the rest in the processes of
+ *             a crew, which are forked between open and close. Libraries with threads of their own
  *             are touched only there.
  * Invariants: entries of a channel come to its one receiver in the order in which its sender sent
  *             them; peer_take() checks each one.
@@ -82,7 +82,8 @@ struct peer {
     void (*sender_close)(struct peer_end *end);
 
     int (*receiver_open)(struct peer_end *end);
-    /* Wait at most about PEER_WAIT_MS, or until the sender has closed; peer_take() what there is. */
+    /* Wait at most about PEER_WAIT_MS, or until the sender has closed; peer_take() what there
+     * is. */
     int (*receive)(struct peer_end *end);
     void (*receiver_close)(struct peer_end *end);
 };

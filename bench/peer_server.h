@@ -16,8 +16,8 @@ struct peer_server {
     char log[PATH_MAX];
 };
 
-/* Start arguments[0] from PATH, with its output in the job's run directory, and wait until `ready` says
- * that it serves. 0 or -errno, explained on stderr; stop it in both cases. */
+/* Start arguments[0] from PATH, with its output in the job's run directory, and wait until `ready`
+ * says that it serves. 0 or -errno, explained on stderr; stop it in both cases. */
 int peer_server_start(struct peer_server *server, const struct peer_job *job,
                       const char *const *arguments,
                       bool (*ready)(const struct peer_server *server, const struct peer_job *job));

@@ -1,8 +1,8 @@
 /*
  * Peer trial: one measurement of one peer, the same for all of them.
  * Runs on:    the benchmark's main thread; the work is done by the processes of a crew.
- * Invariants: leaves neither process nor file. A receiver has looked at both ends of every entry; what
- *             it missed or found wrong is in the figures.
+ * Invariants: leaves neither process nor file. A receiver has looked at both ends of every entry;
+ *             what it missed or found wrong is in the figures.
  */
 #ifndef TUSK_BENCH_PEER_TRIAL_H
 #define TUSK_BENCH_PEER_TRIAL_H

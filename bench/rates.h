@@ -1,6 +1,6 @@
 /*
- * Rates: what RATE asks for: a list of rates, as entries per second or as parts of the rate at which
- * the system is saturated.
+ * Rates: what RATE asks for: a list of rates, as entries per second or as parts of the rate at
+ * which the system is saturated.
  * Runs on:    the benchmark's main thread.
  */
 #ifndef TUSK_BENCH_RATES_H

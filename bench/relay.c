@@ -1,7 +1,7 @@
 /*
- * Relay: see relay.h. It is made as one would make it for speed: each side publishes an index once for
- * many frames and keeps a copy of the other's, checksums follow the copies some KiB later, both rings
- * are mapped twice so that no frame wraps, and all memory is faulted in before the start.
+ * Relay: see relay.h. It is made as one would make it for speed: each side publishes an index once
+ * for many frames and keeps a copy of the other's, checksums follow the copies some KiB later, both
+ * rings are mapped twice so that no frame wraps, and all memory is faulted in before the start.
  */
 #include "bench/relay.h"
 

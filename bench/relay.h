@@ -1,12 +1,12 @@
 /*
- * Relay: what a broker cannot do without, and nothing else. A producer process copies payloads into a
- * submission ring; a relay process checks their lengths, copies them into a log, computes the CRC32C of
- * each frame and publishes the log's end; a reader process follows. The same copies and checksums as
- * Tusk's, with its header sizes, unit sizes and ring sizes; no topics, order of many producers,
- * chunks, pins, disk, restart or protection.
+ * Relay: what a broker cannot do without, and nothing else. A producer process copies payloads into
+ * a submission ring; a relay process checks their lengths, copies them into a log, computes the
+ * CRC32C of each frame and publishes the log's end; a reader process follows. The same copies and
+ * checksums as Tusk's, with its header sizes, unit sizes and ring sizes; no topics, order of many
+ * producers, chunks, pins, disk, restart or protection.
  * Runs on:    the processes of a crew: the roles of relay_roles(), none of which connects.
- * Invariants: head <= tail <= head + ring bytes; the log is a ring too, which the producer's lead keeps
- *             ahead of the reader; the reader checks that sequence numbers are dense.
+ * Invariants: head <= tail <= head + ring bytes; the log is a ring too, which the producer's lead
+ *             keeps ahead of the reader; the reader checks that sequence numbers are dense.
  * Ordering:
  *   [Y1] ring_publish() -> ring_ready(): frames, then the tail that covers them
  *   [Y2] ring_release() -> ring_room(): the relay's last read, then the head

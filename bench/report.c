@@ -173,7 +173,7 @@ void report_begin(struct report *report, const char *name, const struct result_s
     progress_step(&report->progress, name);
 }
 
-/* ---- The result that is being told -------------------------------------------------------------- */
+/* ---- The result that is being told ----------------------------------------------------------- */
 
 static void result_end(struct report *report)
 {
@@ -272,7 +272,7 @@ double report_median(const struct report *report, const char *name, unsigned col
     return 0;
 }
 
-/* ---- The table -------------------------------------------------------------------------------- */
+/* ---- The table ------------------------------------------------------------------------------- */
 
 #define TABLE_WIDTH 150 /* what is wider is broken where the columns say */
 #define COLUMN_GAP 2

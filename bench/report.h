@@ -1,6 +1,6 @@
 /*
- * Report: what a benchmark measured: progress on stderr meanwhile, a table on stdout with medians and
- * spread at the end, and, where RESULTS says, the files of results.h as the figures come.
+ * Report: what a benchmark measured: progress on stderr meanwhile, a table on stdout with medians
+ * and spread at the end, and, where RESULTS says, the files of results.h as the figures come.
  * Runs on:    the benchmark's main thread.
  * Invariants: a cell has at most one value per run; what was not measured is shown as such. A
  *             result is what is added to one row until something is added to another one, or to the
@@ -69,7 +69,8 @@ struct report {
 };
 
 /* Measure the machine, print what is going to be asked and where; from here on signals that ask to
- * end wait until somebody looks (interrupt.h). Ends the program if it can't write where RESULTS says. */
+ * end wait until somebody looks (interrupt.h). Ends the program if it can't write where RESULTS
+ * says. */
 void report_open(struct report *report, const char *bench, const char *question,
                  const struct settings *settings, const struct report_column *columns,
                  unsigned columns_count);

@@ -65,7 +65,8 @@ struct results {
     char json_path[PATH_MAX];
 };
 
-/* Create both in the directory, which is made if need be; none if it is NULL. 0 or an exit status. */
+/* Create both in the directory, which is made if need be; none if it is NULL. 0 or an exit
+ * status. */
 int results_open(struct results *results, const char *directory, const char *bench);
 
 /* A sample: the metric of that number. */

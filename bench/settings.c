@@ -269,7 +269,7 @@ const char *settings_series(const struct settings *settings)
     return varied == 1 ? name : NULL;
 }
 
-/* ---- Single values ----------------------------------------------------------------------------- */
+/* ---- Single values --------------------------------------------------------------------------- */
 
 /* sync-each, none, async, <n>ms or <n>: the words of the benchmarks that these are compared to. */
 static void fsync_load(struct settings *settings)

@@ -158,7 +158,7 @@ static int measure(struct report *report, const struct writing_run *run)
     return result;
 }
 
-/* ---- Every combination ------------------------------------------------------------------------- */
+/* ---- Every combination ----------------------------------------------------------------------- */
 
 unsigned writing_sweep_count(const struct writing_sweep *sweep)
 {

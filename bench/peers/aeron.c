@@ -1,12 +1,12 @@
 /*
- * Peer aeron: an exclusive publication and a subscription over aeron:ipc, with a media driver (aeronmd) of
- * the benchmark's own. Debian has neither, so this one has been compiled, but not run, where it was
- * written.
+ * Peer aeron: an exclusive publication and a subscription over aeron:ipc, with a media driver
+ * (aeronmd) of the benchmark's own. Debian has neither, so this one has been compiled, but not run,
+ * where it was written.
  * Runs on:  see peer.h; the client's conductor thread in each process too.
  * Practice: entries are written into a claimed range of the log and read where they lie; a batch is
- *           packed into one message; terms of 1 MiB, touched before; an MTU that takes 16 KiB in one
- *           fragment; the driver has one thread, and everybody yields: spinning starves the driver
- *           where cores are few.
+ *           packed into one message; terms of 1 MiB, touched before; an MTU that takes 16 KiB in
+ *           one fragment; the driver has one thread, and everybody yields: spinning starves the
+ *           driver where cores are few.
  * Needs:    header aeronc.h library aeron
  * Packages: none
  */

@@ -2,9 +2,9 @@
  * Peer file: a plain file that one process writes behind its end and another reads.
  * Runs on:  see peer.h.
  * Practice: relay: one write for each entry or batch, large reads; a reader at the end looks again,
- *           for nothing tells it. Durable: pwrite on a descriptor opened with O_DSYNC into a file that
- *           was written and synced before, all senders into one, each at places of its own: no write
- *           allocates anything, which is the fastest that programs can do by themselves.
+ *           for nothing tells it. Durable: pwrite on a descriptor opened with O_DSYNC into a file
+ *           that was written and synced before, all senders into one, each at places of its own: no
+ *           write allocates anything, which is the fastest that programs can do by themselves.
  * Needs:    nothing
  * Packages: none
  */

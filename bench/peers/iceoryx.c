@@ -1,11 +1,11 @@
 /*
  * Peer iceoryx: a publisher and a subscriber of iceoryx 1 (the C binding), with a RouDi of the
- * benchmark's own. RouDi's names are the same for the whole machine, so there can be only one: where one
- * runs already, this one ends at its start and the peer fails.
+ * benchmark's own. RouDi's names are the same for the whole machine, so there can be only one:
+ * where one runs already, this one ends at its start and the peer fails.
  * Runs on:  see peer.h; the library's own threads in each process too.
- * Practice: entries are written into a loaned chunk and read where they lie; a batch is packed into one
- *           chunk; the publisher waits for a slow subscriber, whose queue is as long as the library
- *           allows; the subscriber polls, which is far faster here than its wait set.
+ * Practice: entries are written into a loaned chunk and read where they lie; a batch is packed into
+ *           one chunk; the publisher waits for a slow subscriber, whose queue is as long as the
+ *           library allows; the subscriber polls, which is far faster here than its wait set.
  * Needs:    cmake iceoryx_binding_c
  * Packages: libiceoryx-binding-c-dev iceoryx
  */

@@ -1,10 +1,11 @@
 /*
  * Peer lmdb: a memory-mapped B+tree, entries under their sequence numbers.
  * Runs on:  see peer.h.
- * Practice: one transaction for each call; MDB_APPEND with integer keys, so that pages fill from left to
- *           right. Relay: MDB_WRITEMAP and MDB_NOSYNC; the receiver renews its read transaction and goes
- *           on behind the last key; nothing tells it, so it looks again. Durable: a plain commit,
- *           which syncs; there is one writer at a time, and none shares another's sync.
+ * Practice: one transaction for each call; MDB_APPEND with integer keys, so that pages fill from
+ *           left to right. Relay: MDB_WRITEMAP and MDB_NOSYNC; the receiver renews its read
+ *           transaction and goes on behind the last key; nothing tells it, so it looks again.
+ *           Durable: a plain commit, which syncs; there is one writer at a time, and none shares
+ *           another's sync.
  * Needs:    pkg-config lmdb
  * Packages: liblmdb-dev
  */

@@ -2,12 +2,12 @@
  * Peer nats: a JetStream stream in a nats-server of the benchmark's own, on a port of the loopback
  * interface that the kernel chooses (the server knows no unix sockets).
  * Runs on:  see peer.h; the library's own threads in each process too.
- * Practice: file storage; asynchronous publishing with up to 4,096 acknowledgements outstanding, which
- *           the library gathers into large writes, so that a batch is as many publishes (except for
- *           ping-pong, where each is sent at once); an ordered consumer, which the server pushes entries
- *           to. (natsSubscription_Fetch of libnats 3.4.1, for a pull consumer, corrupts its list of
- *           entries when its time-out is short.) Acknowledgements of this server do not wait for a
- *           sync of the file, so it is not asked for durable entries.
+ * Practice: file storage; asynchronous publishing with up to 4,096 acknowledgements outstanding,
+ *           which the library gathers into large writes, so that a batch is as many publishes
+ *           (except for ping-pong, where each is sent at once); an ordered consumer, which the
+ *           server pushes entries to. (natsSubscription_Fetch of libnats 3.4.1, for a pull
+ *           consumer, corrupts its list of entries when its time-out is short.) Acknowledgements of
+ *           this server do not wait for a sync of the file, so it is not asked for durable entries.
  * Needs:    pkg-config libnats
  * Packages: libnats-dev nats-server
  */

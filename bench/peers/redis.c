@@ -1,11 +1,12 @@
 /*
  * Peer redis: a stream in a redis-server of the benchmark's own, on a unix socket.
  * Runs on:  see peer.h.
- * Practice: relay: nothing is written to disk (no snapshots, no append-only file); XADD is pipelined:
- *           each call hands its commands to the server, replies are collected later, when a window of
- *           them is open; a batch is as many XADD in one write, so that each entry keeps an
- *           identifier; the receiver blocks in XREAD and takes up to 512 entries at once. Durable: an
- *           append-only file with appendfsync always, which shares one sync among all clients.
+ * Practice: relay: nothing is written to disk (no snapshots, no append-only file); XADD is
+ *           pipelined: each call hands its commands to the server, replies are collected later,
+ *           when a window of them is open; a batch is as many XADD in one write, so that each entry
+ *           keeps an identifier; the receiver blocks in XREAD and takes up to 512 entries at once.
+ *           Durable: an append-only file with appendfsync always, which shares one sync among all
+ *           clients.
  * Needs:    pkg-config hiredis
  * Packages: libhiredis-dev redis-server
  */

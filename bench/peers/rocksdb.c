@@ -5,8 +5,8 @@
  *           receiver is a secondary instance, the way to follow a database from another process: it
  *           catches up with the log and goes on behind the last key. (manual_wal_flush would save a
  *           write() per put, but what was put would not leave the process.) Durable: sync writes,
- *           which share one sync of the log among threads; a database has one process, so senders are
- *           threads. Compaction is off: nothing here is ever overwritten.
+ *           which share one sync of the log among threads; a database has one process, so senders
+ *           are threads. Compaction is off: nothing here is ever overwritten.
  * Needs:    pkg-config rocksdb
  * Packages: librocksdb-dev
  */

@@ -1,9 +1,10 @@
 /*
  * Peer tusk: a topic of a private broker.
  * Runs on:  see peer.h.
- * Practice: relay: tusk_submit or tusk_submit_batch without completions, a reader that takes entries in
- *           batches; the sender stays within a quarter of the arena of it, as a program with flow
- *           control would. Durable: tusk_append to one topic of a broker with `--fsync each`.
+ * Practice: relay: tusk_submit or tusk_submit_batch without completions, a reader that takes
+ *           entries in batches; the sender stays within a quarter of the arena of it, as a program
+ *           with flow control would. Durable: tusk_append to one topic of a broker with `--fsync
+ *           each`.
  * Needs:    nothing
  * Packages: none
  */

@@ -1,9 +1,9 @@
 /*
  * Peer zeromq: a PUSH and a PULL socket over ipc://.
  * Runs on:  see peer.h; the library's own thread in each process too.
- * Practice: zmq_send and zmq_recv without multipart; a batch is packed into one message, which is how its
- *           users reach their rates; high-water marks far above the default of 1,000 messages, so that
- *           the library's own batching has something to work on.
+ * Practice: zmq_send and zmq_recv without multipart; a batch is packed into one message, which is
+ *           how its users reach their rates; high-water marks far above the default of 1,000
+ *           messages, so that the library's own batching has something to work on.
  * Needs:    pkg-config libzmq
  * Packages: libzmq3-dev
  */
