@@ -293,14 +293,15 @@ static bool pool_evict(struct chunk_pool *pool, enum chunk_rank rank, bool revok
     return freed > 0;
 }
 
-/* May loaded chunks go for this use? What is left alone by appends would not be theirs even then. */
+/* May loaded chunks go for this use? What is left alone by appends would not be theirs even
+ * then. */
 static bool loaded_may_go(const struct chunk_pool *pool, enum pool_use use)
 {
     return use != POOL_APPEND || pool->loaded_units > pool->reading_units;
 }
 
-/* Evicts clean chunks of a rank until there is a unit for the chunk, which gets it. Every one has one
- * chance: what is kept goes to the end of the list. */
+/* Evicts clean chunks of a rank until there is a unit for the chunk, which gets it. Every one has
+ * one chance: what is kept goes to the end of the list. */
 static void rank_scrape(struct chunk_pool *pool, struct chunk *chunk, enum pool_use use,
                         enum chunk_rank rank, bool revoking)
 {

@@ -2,11 +2,11 @@
  * Chunk pool: the broker's manager of the arena: which unit holds which chunk's image, and which
  * image goes when room is needed.
  * Runs on:    the engine of the store.
- * Invariants: a unit is S = C / 16 bytes; a big chunk takes 16 aligned units, a small one takes one;
- *             a stamp is never given twice; only chunks that are resident, clean and not held are
- *             in `clean`, by rank, the least recently used first. So that scans and tails leave each
- *             other room: appends never take the last eighth of the arena from what is loaded, and
- *             what is loaded goes before what was appended once it is more than a third.
+ * Invariants: a unit is S = C / 16 bytes; a big chunk takes 16 aligned units, a small one takes
+ *             one; a stamp is never given twice; only chunks that are resident, clean and not held
+ *             are in `clean`, by rank, the least recently used first. So that scans and tails leave
+ *             each other room: appends never take the last eighth of the arena from what is loaded,
+ *             and what is loaded goes before what was appended once it is more than a third.
  * Ordering:   [P3] pool_evict(): the top bit of the candidates' stamps, then a full fence, then the
  *             pins of all sessions that read; partner pin_take() (shm/pins.h).
  * Not here:   reading pins (pool_pins.h); reading and writing images (fetch.h, flush.h).

@@ -109,9 +109,9 @@ static void store_ended(struct engine *engine, struct engine_store *store)
 }
 
 /*
- * From `each` to another schedule: readers wait for a watermark that may not move any more, so all who
- * wait look again. To `each`: what is committed becomes durable before the change counts as done, and
- * the word is there before the next unit is [T1].
+ * From `each` to another schedule: readers wait for a watermark that may not move any more, so all
+ * who wait look again. To `each`: what is committed becomes durable before the change counts as
+ * done, and the word is there before the next unit is [T1].
  */
 static void store_set(struct engine_store *store)
 {

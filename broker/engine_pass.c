@@ -1,4 +1,5 @@
-/* Engine: one pass, and what an engine does between passes that found nothing; see engine_state.h. */
+/* Engine: one pass, and what an engine does between passes that found nothing; see
+ * engine_state.h. */
 #include <sched.h>
 
 #include "broker/clock.h"
@@ -12,8 +13,8 @@
 #include "broker/tail_wait.h"
 #include "shm/wake.h"
 
-/* How long an idle engine goes on looking before it parks its lanes and sleeps (adaptive): first with
- * pauses, then giving the core away between looks. */
+/* How long an idle engine goes on looking before it parks its lanes and sleeps (adaptive): first
+ * with pauses, then giving the core away between looks. */
 enum { IDLE_PAUSES = 50 };
 #define IDLE_YIELD_NS UINT64_C(50000)
 /* Under `each` nothing that lanes hold can be acknowledged before the flush in flight is done: the
@@ -303,8 +304,9 @@ static void engine_sleep(struct engine *engine)
     }
 }
 
-/* The kernel ends a durable write in a worker of the core that it was begun on: an engine that polls
- * there keeps that worker from running (p10 of a 4 KiB write: 155 us sleeping, 274 us polling). */
+/* The kernel ends a durable write in a worker of the core that it was begun on: an engine that
+ * polls there keeps that worker from running (p10 of a 4 KiB write: 155 us sleeping, 274 us
+ * polling). */
 static bool flush_is_all_there_is(const struct engine *engine)
 {
     bool waiting = false;

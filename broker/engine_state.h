@@ -22,8 +22,8 @@ struct engine {
     struct mailbox mailbox;
     struct io *io;
     struct list stores; /* of struct engine_store.stores */
-    /* Passes and sleeps look at these alone: only what happens to the engine (mail, a socket, the end
-     * of an operation) or the time ends a store's quiet. */
+    /* Passes and sleeps look at these alone: only what happens to the engine (mail, a socket, the
+     * end of an operation) or the time ends a store's quiet. */
     struct list awake;      /* of struct engine_store.awake */
     uint64_t quiet_next_ns; /* the first time that one of the others wants a pass */
     bool stirred;           /* something happened: the others are looked at in the next pass */

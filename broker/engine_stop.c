@@ -17,8 +17,8 @@ void engine_store_stop(struct engine_store *store)
     lane_set_stop(&store->lanes);
 }
 
-/* Everything that was published before the stop is in the log, or cannot be taken; streams that had not
- * been committed by then are no more. */
+/* Everything that was published before the stop is in the log, or cannot be taken; streams that had
+ * not been committed by then are no more. */
 static bool drained(struct engine_store *store)
 {
     const bool ended = stream_stop(&store->store);

@@ -81,8 +81,8 @@ struct engine_store {
     int result; /* from MAIL_STORE_CLOSED on: 0, or the errno that fenced it */
 };
 
-/* Locks, recovers and opens the store, by an I/O object of its own, which is closed again: *store is
- * to be mailed to an engine, or freed. 0 or -errno with words. */
+/* Locks, recovers and opens the store, by an I/O object of its own, which is closed again: *store
+ * is to be mailed to an engine, or freed. 0 or -errno with words. */
 int engine_store_open(struct engine_store **store, const struct engine_store_setup *setup,
                       struct fault *fault);
 

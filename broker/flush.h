@@ -6,9 +6,9 @@
  * Invariants: at most one flush is in flight, so at most one write per block; frames appended after
  *             the capture carry the next sync's number, and nothing of them is written before this
  *             sync has succeeded; any write or sync error fences the store.
- * A flush that only writes (chunks that are complete, between two syncs) moves no watermark. It goes on
- * by itself: each write that is done makes room for the next chunk, until a sync is due or nothing
- * is complete.
+ * A flush that only writes (chunks that are complete, between two syncs) moves no watermark. It
+ * goes on by itself: each write that is done makes room for the next chunk, until a sync is due or
+ * nothing is complete.
  */
 #ifndef TUSK_BROKER_FLUSH_H
 #define TUSK_BROKER_FLUSH_H
@@ -60,20 +60,20 @@ struct flush {
 enum {
     /* Sync numbers that the 16 bits of a frame tell apart. */
     SYNC_NUMBERS = 65536,
-    /* So many syncs after the last marks, every topic's durable place is recorded again: recovery then
-     * never meets frames whose numbers are half a round old. */
+    /* So many syncs after the last marks, every topic's durable place is recorded again: recovery
+     * then never meets frames whose numbers are half a round old. */
     MARK_SYNCS = SYNC_NUMBERS / 8,
     /* Ranges up to this size are copied to a private buffer and written by one operation. */
     FLUSH_COPY_BYTES = 16 * 1024,
     FLUSH_BLOCKS = 64,
     /* Writes in flight beyond which a flush begins none of a further topic. */
     FLUSH_WRITES_MAX = 256,
-    /* Without a schedule, complete chunks are written ahead when they are so old, or take up this part of
-     * the arena: what is consumed and trimmed before that is never written. */
+    /* Without a schedule, complete chunks are written ahead when they are so old, or take up this
+     * part of the arena: what is consumed and trimmed before that is never written. */
     FLUSH_FULL_MS = 1000,
     FLUSH_FULL_PART = 2,
-    /* Writes of a write-only flush in flight at a time: enough for the device, few enough that a sync,
-     * which waits for them, begins soon. */
+    /* Writes of a write-only flush in flight at a time: enough for the device, few enough that a
+     * sync, which waits for them, begins soon. */
     FLUSH_AHEAD_WRITES = 16,
 };
 
@@ -101,13 +101,13 @@ void flush_hurry(struct store *store);
 /* A hold on the chunk ended, or something of it was written: evictable, if it is clean. */
 void flush_settle_chunk(struct store *store, struct chunk *chunk);
 
-/* The topic is not about to be appended to: its tail's chunk is evictable, if it is clean, and so are
- * those made ready behind it, or topics that have some but not all of what they need could keep each
- * other from it for ever. */
+/* The topic is not about to be appended to: its tail's chunk is evictable, if it is clean, and so
+ * are those made ready behind it, or topics that have some but not all of what they need could keep
+ * each other from it for ever. */
 void flush_settle_end(struct store *store, struct topic *topic);
 
-/* Asks for a sync now that covers everything so far; returns its number: of the next one, of the one in
- * flight where that captured it all, or of the last one that succeeded. */
+/* Asks for a sync now that covers everything so far; returns its number: of the next one, of the
+ * one in flight where that captured it all, or of the last one that succeeded. */
 uint64_t flush_want(struct store *store);
 
 /* Once per pass: begins the flush that is due, if none is in flight. */

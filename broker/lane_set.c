@@ -252,8 +252,8 @@ static bool lane_has_news(const struct lane *lane)
            lane->head - lane->head_published >= lane->map.sq_bytes / 4;
 }
 
-/* Does the publication that took the CQ from `cq_before` to its tail, and the head from `head_before`,
- * end the client's sleep? (tests/model/room.pml) */
+/* Does the publication that took the CQ from `cq_before` to its tail, and the head from
+ * `head_before`, end the client's sleep? (tests/model/room.pml) */
 static bool lane_wait_ends(const struct lane *lane, uint64_t waiting, uint64_t cq_before,
                            uint64_t head_before)
 {

@@ -2,17 +2,18 @@
  * Segments: the preallocated files of a store, their slots, and both ahead of need.
  * Runs on:    segment_set_open() and _add_now() on the thread that opens the store; the rest on the
  *             engine's thread.
- * Invariants: segment n is segments/%016x.seg, of segment_bytes, all allocated; its header takes the
- *             first S bytes, so slot 0 of a segment is never handed out. A file gets its .seg name when
- *             it is complete and synced, and its slots are handed out once the name is durable too.
- *             Slots of the zero-written reserve are durable zeros before they are handed out.
- *             A segment of which no slot is in use may be missing. One that is not needed goes, the
- *             last first: what is in use, what was at the most in the last seconds, and the reserve
- *             fit into the others. A segment that only the system topic's log keeps from going is the
- *             snapshot's to free (snapshot.h). No record names its slots, since slots are free only once that
- *             is durable; if the removal is lost in a crash, the file is there again and free.
- *             No space for a new segment is a refusal, tried again by segment_set_tick(); any other
- *             error is told to `changed`, and the caller fences the store.
+ * Invariants: segment n is segments/%016x.seg, of segment_bytes, all allocated; its header takes
+ *             the first S bytes, so slot 0 of a segment is never handed out. A file gets its .seg
+ *             name when it is complete and synced, and its slots are handed out once the name is
+ *             durable too. Slots of the zero-written reserve are durable zeros before they are
+ *             handed out. A segment of which no slot is in use may be missing. One that is not
+ *             needed goes, the last first: what is in use, what was at the most in the last
+ *             seconds, and the reserve fit into the others. A segment that only the system topic's
+ *             log keeps from going is the snapshot's to free (snapshot.h). No record names its
+ *             slots, since slots are free only once that is durable; if the removal is lost in a
+ *             crash, the file is there again and free. No space for a new segment is a refusal,
+ *             tried again by segment_set_tick(); any other error is told to `changed`, and the
+ *             caller fences the store.
  * Trust:      headers and slot numbers from disk are checked; -EBADMSG names file and offset.
  * Not here:   who uses a slot (topics, recovery.h); writing chunks (flush).
  */
@@ -64,7 +65,8 @@ enum segment_growth {
 struct segment_config {
     uint32_t zeroed_groups; /* the zero-written reserve; 0: none */
     uint32_t system_groups;
-    /* Slots became available (0), a segment was refused (-ENOSPC), or an error: fence. May be NULL. */
+    /* Slots became available (0), a segment was refused (-ENOSPC), or an error: fence. May be
+     * NULL. */
     void (*changed)(void *context, int result);
     void *context;
 };
@@ -119,7 +121,8 @@ int segment_set_open(struct segment_set *set, const struct store_dir *store,
                      const struct superblock *superblock, const struct segment_config *config,
                      struct fault *fault);
 
-/* Nothing of the set is in flight: segment_set_stop(), then wait until segment_set_busy() is false. */
+/* Nothing of the set is in flight: segment_set_stop(), then wait until segment_set_busy() is
+ * false. */
 void segment_set_close(struct segment_set *set);
 void segment_set_stop(struct segment_set *set);
 void segment_set_resume(struct segment_set *set);
@@ -164,7 +167,8 @@ static inline uint64_t segment_numbers_end(const struct segment_set *set)
 /* Is the slot one of a segment that is there? For numbers from disk. */
 bool segment_has_slot(const struct segment_set *set, uint32_t slot);
 
-/* flags: enum slot_flag. 0; -EAGAIN: a segment is being made, `changed` follows; -ENOSPC: refused. */
+/* flags: enum slot_flag. 0; -EAGAIN: a segment is being made, `changed` follows; -ENOSPC:
+ * refused. */
 int slot_allocate(struct segment_set *set, unsigned flags, uint32_t *slot);
 void slot_release(struct segment_set *set, uint32_t slot, bool small);
 

@@ -35,7 +35,8 @@ static bool is_refusal(int result)
 
 /* Growing. */
 
-/* Gives up the file being made; a full disk is asked again later, anything else is for the caller. */
+/* Gives up the file being made; a full disk is asked again later, anything else is for the
+ * caller. */
 static void growth_fail(struct segment_set *set, int result)
 {
     if (set->growing != NULL) {
@@ -327,8 +328,8 @@ static void peak_note(struct segment_set *set, uint64_t now_ns)
     }
 }
 
-/* Would what was in use at the most, and a quarter more of a segment than what makes one grow, fit into
- * one segment less? */
+/* Would what was in use at the most, and a quarter more of a segment than what makes one grow, fit
+ * into one segment less? */
 static bool segment_is_spare(const struct segment_set *set)
 {
     const uint64_t peak = set->peak > set->peak_before ? set->peak : set->peak_before;

@@ -275,7 +275,8 @@ static void list_cursor(struct store *store, const struct topic *topic)
     snapshot->record_bytes = record_encode(&record, snapshot->record);
 }
 
-/* Looks at the current descriptor: encodes a record of it, or moves on. False: there are no more. */
+/* Looks at the current descriptor: encodes a record of it, or moves on. False: there are no
+ * more. */
 static bool list_next(struct store *store)
 {
     struct snapshot *snapshot = &store->snapshot;

@@ -1,18 +1,18 @@
 /*
- * Snapshot: what the records of the system topic add up to, written down while work goes on, so that a
- * start replays only what was recorded since and the chunks before can be used again.
+ * Snapshot: what the records of the system topic add up to, written down while work goes on, so
+ * that a start replays only what was recorded since and the chunks before can be used again.
  * Runs on:    the engine of the store.
- * Invariants: the snapshot is a log of its own (SNAPSHOT_TOPIC_ID): records in frames, in a chain of
- *             chunks whose headers name their successors. `from` is the system topic's tail when it was
- *             begun. Each topic's record carries the system topic's tail of its own moment (as_of): a
- *             replay from `from` skips what is recorded of that topic below, since it is in it, and
- *             applies the rest. A topic that is deleted before its turn is not in it, nor is one that
- *             is made behind it: their records lie behind `from`.
+ * Invariants: the snapshot is a log of its own (SNAPSHOT_TOPIC_ID): records in frames, in a chain
+ *             of chunks whose headers name their successors. `from` is the system topic's tail when
+ *             it was begun. Each topic's record carries the system topic's tail of its own moment
+ *             (as_of): a replay from `from` skips what is recorded of that topic below, since it is
+ *             in it, and applies the rest. A topic that is deleted before its turn is not in it,
+ *             nor is one that is made behind it: their records lie behind `from`.
  *             It is named in the superblock only when all of it is durable, and so is all of the
  *             system topic that it may hold something of. So a crash leaves the old one or the new
- *             one, whole; only after that are the old one's slots and the chunks before `from` free.
- *             One is begun when the log has grown, and where segments that are not needed hold
- *             nothing but log.
+ *             one, whole; only after that are the old one's slots and the chunks before `from`
+ *             free. One is begun when the log has grown, and where segments that are not needed
+ *             hold nothing but log.
  *             Each step is bounded.
  * Not here:   reading it (recovery_snapshot.h).
  */
@@ -31,8 +31,8 @@ struct topic;
 
 #define SNAPSHOT_TOPIC_ID UINT64_MAX
 
-/* One is due when the system topic has grown by this since the last one, and by twice its size, at the
- * latest. */
+/* One is due when the system topic has grown by this since the last one, and by twice its size, at
+ * the latest. */
 #define SNAPSHOT_LOG_BYTES (UINT64_C(2) << 20)
 
 enum {

@@ -99,8 +99,8 @@ void store_detach(struct store *store, const struct mapping *arena);
 /* Is nothing of it in flight? */
 bool store_settled(const struct store *store);
 
-/* After the last sync of a clean stop, with nothing in flight and nothing to come: the superblock says
- * that the store ends where its marks say, unless something was appended since. Blocks. */
+/* After the last sync of a clean stop, with nothing in flight and nothing to come: the superblock
+ * says that the store ends where its marks say, unless something was appended since. Blocks. */
 void store_seal(struct store *store);
 
 /* No more acknowledgements: says what happened, once. */
@@ -113,9 +113,9 @@ void store_wake_readers(struct store *store);
 void store_topic_moved(struct store *store, struct topic *topic);
 
 /*
- * Makes the chunk that follows the topic's last one: a unit, a slot, and the record that assigns it.
- * base_seq is a lower bound of its first entry's seq. STORE_READY, STORE_WAIT (arena or segment:
- * `freed` will say when to try again), or -ENOSPC.
+ * Makes the chunk that follows the topic's last one: a unit, a slot, and the record that assigns
+ * it. base_seq is a lower bound of its first entry's seq. STORE_READY, STORE_WAIT (arena or
+ * segment: `freed` will say when to try again), or -ENOSPC.
  */
 int store_chunk_add(struct store *store, struct topic *topic, uint64_t base_seq);
 
@@ -130,8 +130,8 @@ int store_chunk_revive(struct store *store, struct chunk *chunk);
  * free after the next sync, their images once nobody has them pinned. */
 void store_forget_chunks(struct store *store, struct topic *topic, uint64_t first_kept);
 
-/* The system topic's chunks before `first_kept` are no more, and that is durable: as above, but their
- * slots are free now. */
+/* The system topic's chunks before `first_kept` are no more, and that is durable: as above, but
+ * their slots are free now. */
 void store_forget_log(struct store *store, uint64_t first_kept);
 
 /* The topic's chunks from `first_gone` on, behind its tail, are no more; as above. */

@@ -186,9 +186,9 @@ struct chunk *topic_chunk_pop(struct topic *topic);
 void topic_chunk_learn(struct chunk *chunk, uint64_t base_seq, uint64_t base_time_ns);
 
 /*
- * The chunk in which to begin looking for an entry with this seq, by what is in memory: the last that
- * begins at or before it, or the one before where the beginnings are only lower bounds. NULL when the
- * topic has no chunks.
+ * The chunk in which to begin looking for an entry with this seq, by what is in memory: the last
+ * that begins at or before it, or the one before where the beginnings are only lower bounds. NULL
+ * when the topic has no chunks.
  */
 struct chunk *topic_locate_seq(const struct topic *topic, uint64_t seq);
 

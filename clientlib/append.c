@@ -72,8 +72,8 @@ int append_result(struct append *append, uint64_t *seq)
     return 0;
 }
 
-/* Is the committed entry durable? The WAIT that is done may have brought an error of earlier submissions
- * as well, so it is the watermark that decides. */
+/* Is the committed entry durable? The WAIT that is done may have brought an error of earlier
+ * submissions as well, so it is the watermark that decides. */
 static int durable_result(struct append *append, struct lane_op *wait, uint64_t seq)
 {
     struct client_lane *lane = append->lane;
@@ -109,9 +109,9 @@ int append_publish(struct append *append, struct lane_op **wait)
     return 0;
 }
 
-/* Until both are done. The WAIT is done behind the append, so one sleep ends with both. A refusal needs
- * no WAIT: one that has come is the answer, whatever became of that. What asks not to wait for others
- * does not wait for the disk either, to be refused. */
+/* Until both are done. The WAIT is done behind the append, so one sleep ends with both. A refusal
+ * needs no WAIT: one that has come is the answer, whatever became of that. What asks not to wait
+ * for others does not wait for the disk either, to be refused. */
 static int append_await(struct append *append, struct lane_op *wait)
 {
     struct client_lane *lane = append->lane;

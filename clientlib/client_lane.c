@@ -113,7 +113,8 @@ enum {
     TABLE_OPS_BYTES = LANE_OPS_MAX * sizeof(struct lane_op),
 };
 
-/* Mapped rather than taken from the heap: most of it is never touched, and it goes with the lane. */
+/* Mapped rather than taken from the heap: most of it is never touched, and it goes with the
+ * lane. */
 static int tables_new(struct client_lane *lane)
 {
     unsigned char *base = mmap(NULL, TABLE_ASYNCS_BYTES + TABLE_OPS_BYTES, PROT_READ | PROT_WRITE,

@@ -186,8 +186,8 @@ static inline void topic_map_chunk(struct topic_shm *topic, uint64_t chunk_no, u
                        (chunk_no << CHUNK_UNIT_BITS | unit) + 1); /* [T4] release */
 }
 
-/* Does the map name a later chunk in the place of this one? Readers at the tail find theirs in the map;
- * an old chunk that was loaded again is told to who asked for it. */
+/* Does the map name a later chunk in the place of this one? Readers at the tail find theirs in the
+ * map; an old chunk that was loaded again is told to who asked for it. */
 static inline bool topic_map_names_later(const struct topic_shm *topic, uint64_t chunk_no)
 {
     const uint64_t word = atom_load_relaxed(

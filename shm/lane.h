@@ -83,12 +83,12 @@ struct lane_map {
  * owns it) or -errno: -ENOMEM, -ENOSPC, -EINVAL for an sq_bytes out of range. */
 int lane_create(uint64_t lane_id, uint64_t sq_bytes);
 
-/* Maps a lane, prefaulted; `map` is filled. Checks seals, size and header (-EPROTO). The fd stays the
- * caller's. */
+/* Maps a lane, prefaulted; `map` is filled. Checks seals, size and header (-EPROTO). The fd stays
+ * the caller's. */
 int lane_open(struct lane_map *map, int fd);
 
-/* The same where pages are mapped as they are used: for the broker, which counts as its own what all of
- * its lanes have mapped. The memory is there in any case. */
+/* The same where pages are mapped as they are used: for the broker, which counts as its own what
+ * all of its lanes have mapped. The memory is there in any case. */
 int lane_open_unpopulated(struct lane_map *map, int fd);
 void lane_close(struct lane_map *map);
 
@@ -110,8 +110,8 @@ static inline void lane_publish(const struct lane_map *map, uint64_t tail)
     atom_store_release(&map->shm->sq_tail, tail); /* [L1] release */
 }
 
-/* Fetches the place of a completion that may be posted by now, while the CQ tail is being loaded: both
- * come from the engine's core, and one after the other they take twice as long. */
+/* Fetches the place of a completion that may be posted by now, while the CQ tail is being loaded:
+ * both come from the engine's core, and one after the other they take twice as long. */
 static inline void lane_completion_fetch(const struct lane_map *map, uint64_t index)
 {
     __builtin_prefetch(&map->cq[index & (map->cq_slots - 1)]);

@@ -32,9 +32,9 @@ static void *huge_address(uint64_t bytes)
 }
 
 /*
- * Gives the file, which is empty yet, memory in huge pages as far as there are any; true: all of it but
- * a rest. The kernel makes one only where there is a page already, the first one here; the others need
- * not be there, so that it copies nothing.
+ * Gives the file, which is empty yet, memory in huge pages as far as there are any; true: all of it
+ * but a rest. The kernel makes one only where there is a page already, the first one here; the
+ * others need not be there, so that it copies nothing.
  */
 static bool huge_allocate(int fd, uint64_t bytes)
 {

@@ -1,7 +1,8 @@
 /*
  * Mapping: regions of shared memory: made, prefaulted, mapped, unmapped.
- * Invariants: where the kernel can, what is large lies in huge pages and is mapped where one entry of a
- *             page table covers each of them; where it can't, everything works with small ones.
+ * Invariants: where the kernel can, what is large lies in huge pages and is mapped where one entry
+ *             of a page table covers each of them; where it can't, everything works with small
+ *             ones.
  * Not here:   lanes, which are sealed memfds (lane.h).
  */
 #ifndef TUSK_SHM_MAPPING_H
@@ -29,7 +30,8 @@ struct mapping {
  */
 int mapping_create(struct mapping *mapping, int directory_fd, const char *name, uint64_t bytes);
 
-/* Maps an fd that must have exactly `bytes` bytes (-EPROTO); the mapping takes no ownership of it. */
+/* Maps an fd that must have exactly `bytes` bytes (-EPROTO); the mapping takes no ownership of
+ * it. */
 int mapping_open(struct mapping *mapping, int fd, uint64_t bytes, bool writable);
 
 /* Unmaps, closes the fd if there is one; accepts a zeroed or half-built mapping. */

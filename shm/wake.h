@@ -17,8 +17,9 @@
  *   The engine's fence of [W1] is an expedited membarrier, which fences every registered client in
  *   its place, so that clients need only a compiler barrier in [W2]. Where membarrier is refused,
  *   directory.client_fences tells all clients to fence themselves. A client that blocks at once
- *   (TUSK_IDLE_BLOCK) does so by its own choice and says so in lane.fences: where all lanes that are
- *   parked together do, the engine fences only itself and saves the microsecond of the membarrier.
+ *   (TUSK_IDLE_BLOCK) does so by its own choice and says so in lane.fences: where all lanes that
+ *   are parked together do, the engine fences only itself and saves the microsecond of the
+ *   membarrier.
  */
 #ifndef TUSK_SHM_WAKE_H
 #define TUSK_SHM_WAKE_H
@@ -48,8 +49,8 @@ static inline void wake_fence_client(bool client_fences)
     }
 }
 
-/* Client: after lane_publish, must the socket be rung? Once for each parking: `*rung` is the last one
- * that was rung for, and the caller's to keep, 0 at first. */
+/* Client: after lane_publish, must the socket be rung? Once for each parking: `*rung` is the last
+ * one that was rung for, and the caller's to keep, 0 at first. */
 static inline bool wake_engine_parked(const struct lane_map *map, bool client_fences,
                                       uint64_t *rung)
 {

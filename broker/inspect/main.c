@@ -77,7 +77,8 @@ static int dump(const struct arguments *arguments, struct inspection *inspection
     return 0;
 }
 
-/* *lacks_topic, where it is given: the store is in order, but has no such topic, which is not said. */
+/* *lacks_topic, where it is given: the store is in order, but has no such topic, which is not
+ * said. */
 static int store_inspect(const struct arguments *arguments, struct io *io, const char *path,
                          bool *lacks_topic)
 {
