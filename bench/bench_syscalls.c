@@ -5,6 +5,7 @@
  * Invariants: the counts are of the whole life of the process, its start and end included;
  *             sched_yield, which waits without sleeping, is not counted.
  */
+#include "bench/interrupt.h"
 #include "bench/report.h"
 #include "bench/trial.h"
 
@@ -189,7 +190,7 @@ static int run(struct report *report, const struct settings *settings)
                                             .size_max = ENTRY_SIZE,
                                             .fsync = "none",
                                             .idle = settings->idle});
-        result = shape_count(&broker, shapes[i].name, &calls);
+        result = interrupt_pending() ? -EINTR : shape_count(&broker, shapes[i].name, &calls);
         if (result == 0) {
             report_add(report, shapes[i].name, COLUMN_CALLS, calls);
         }
