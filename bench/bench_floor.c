@@ -42,6 +42,23 @@ static const struct report_column trip_columns[TRIP_COLUMNS] = {
     [TRIP_RATIO] = {"p50 / floor", REPORT_RATIO},
     [TRIP_RATE] = {"round trips/s", REPORT_RATE}};
 
+/* One producer, one entry after the other to one topic. */
+static struct result_shape shape_make(const struct settings *settings, const char *system,
+                                      const char *mode, uint64_t size, const char *idle)
+{
+    return (struct result_shape){.system = system,
+                                 .mode = mode,
+                                 .series = "size",
+                                 .processes = 1,
+                                 .threads = 1,
+                                 .topics = 1,
+                                 .batch = 1,
+                                 .size_min = size,
+                                 .size_max = size,
+                                 .fsync = settings->fsync,
+                                 .idle = idle};
+}
+
 /* ---- From a producer to a reader ------------------------------------------------------------- */
 
 static double flow_add(struct report *report, const char *row, const struct crew *crew,
@@ -78,19 +95,9 @@ static int floor_flow(struct report *report, const struct settings *settings, ui
     if (!plan.relay) {
         return -ENOMEM;
     }
-    report_begin(report, row,
-                 &(struct result_shape){.system = "bare relay",
-                                        .mode = "submit",
-                                        .series = "size",
-                                        .processes = 1,
-                                        .threads = 1,
-                                        .topics = 1,
-                                        .consumers = 1,
-                                        .batch = 1,
-                                        .size_min = size,
-                                        .size_max = size,
-                                        .fsync = settings->fsync,
-                                        .idle = "yield"});
+    struct result_shape shape = shape_make(settings, "bare relay", "submit", size, "yield");
+    shape.consumers = 1;
+    report_begin(report, row, &shape);
     relay_roles(roles, &plan);
     const int result = crew_run(&crew);
     if (result == 0) {
@@ -119,19 +126,10 @@ static int tusk_flow(struct report *report, const struct settings *settings, uin
     if (!settings_wants(settings, row)) {
         return 0;
     }
-    report_begin(report, row,
-                 &(struct result_shape){.system = NULL,
-                                        .mode = "submit",
-                                        .series = "size",
-                                        .processes = 1,
-                                        .threads = 1,
-                                        .topics = 1,
-                                        .consumers = 1,
-                                        .batch = plan.batch,
-                                        .size_min = size,
-                                        .size_max = size,
-                                        .fsync = settings->fsync,
-                                        .idle = settings->idle});
+    struct result_shape shape = shape_make(settings, NULL, "submit", size, settings->idle);
+    shape.consumers = 1;
+    shape.batch = plan.batch;
+    report_begin(report, row, &shape);
     const int result = trial_run(settings, settings->fsync, settings->idle, &crew);
     if (result == 0) {
         const double rate = flow_add(report, row, &crew, 1);
@@ -214,19 +212,8 @@ static int floor_trip(struct report *report, const struct settings *settings, ui
     if (!plan.relay) {
         return -ENOMEM;
     }
-    report_begin(report, "the floor",
-                 &(struct result_shape){.system = "bare relay",
-                                        .mode = "append",
-                                        .series = "size",
-                                        .processes = 1,
-                                        .threads = 1,
-                                        .topics = 1,
-                                        .consumers = 0,
-                                        .batch = 1,
-                                        .size_min = size,
-                                        .size_max = size,
-                                        .fsync = settings->fsync,
-                                        .idle = "spin"});
+    const struct result_shape shape = shape_make(settings, "bare relay", "append", size, "spin");
+    report_begin(report, "the floor", &shape);
     relay_roles(roles, &plan);
     const int result = crew_run(&crew);
     if (result == 0) {
@@ -250,19 +237,8 @@ static int tusk_trip(struct report *report, const struct settings *settings, uin
     const struct role role = producer_role(1, 1, &plan);
     struct crew crew = {.roles = &role, .roles_count = 1, .duration_s = settings->duration_s};
 
-    report_begin(report, "Tusk, append to COMMITTED",
-                 &(struct result_shape){.system = NULL,
-                                        .mode = "append",
-                                        .series = "size",
-                                        .processes = 1,
-                                        .threads = 1,
-                                        .topics = 1,
-                                        .consumers = 0,
-                                        .batch = 1,
-                                        .size_min = size,
-                                        .size_max = size,
-                                        .fsync = settings->fsync,
-                                        .idle = "spin"});
+    const struct result_shape shape = shape_make(settings, NULL, "append", size, "spin");
+    report_begin(report, "Tusk, append to COMMITTED", &shape);
     const int result = trial_run(settings, settings->fsync, "spin", &crew);
     if (result == 0) {
         const double p50 = trip_add(report, "Tusk, append to COMMITTED", &crew);
