@@ -66,8 +66,8 @@ const struct option_spec option_table[] = {
     {.name = "fsync",
      .variable = "TUSK_FSYNC",
      .argument = "each|N ms|none",
-     .help = "when entries become durable: before they are seen, every N milliseconds, or when "
-             "chunks fill and at a clean stop",
+     .help = "when entries become durable by themselves: before they are seen, every N "
+             "milliseconds, or at a clean stop only",
      .default_text = "200ms",
      .minimum = NS_PER_MS,
      .maximum = CONFIG_FSYNC_INTERVAL_MS_MAX * NS_PER_MS,
