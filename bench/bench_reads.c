@@ -39,6 +39,7 @@ struct reading_plan {
     uint64_t bytes_max; /* per call */
     bool cursor;        /* else an independent reader */
     bool again;         /* readers begin again until the time is up */
+    bool warm;          /* all of it is read once before the start */
 };
 
 struct reading {
@@ -48,39 +49,6 @@ struct reading {
     uint64_t touched;
     struct tusk_entry *entries; /* of a call */
 };
-
-static int reading_prepare(struct worker *worker)
-{
-    const struct reading_plan *plan = worker->arg;
-    struct tusk_topic_stat stat = TUSK_TOPIC_STAT_INIT;
-    struct reading *reading = calloc(1, sizeof *reading);
-    char name[32];
-
-    if (!reading || !(reading->entries = calloc(plan->batch, sizeof *reading->entries))) {
-        return worker_fail(worker, -ENOMEM, "making a reader");
-    }
-    worker->state = reading;
-    snprintf(name, sizeof name, PRODUCER_TOPIC_FORMAT, worker->number % plan->topics);
-    int result = tusk_topic_open(worker->tusk, name, NULL, &reading->topic);
-    if (result == 0) {
-        result = tusk_topic_info(reading->topic, &stat);
-    }
-    if (result == 0 && !plan->cursor) {
-        result = tusk_reader_open(reading->topic, NULL, &reading->reader);
-    }
-    reading->end_seq = stat.next_seq;
-    return result < 0 ? worker_fail(worker, result, "opening a topic") : 0;
-}
-
-static void reading_finish(struct worker *worker)
-{
-    struct reading *reading = worker->state;
-
-    tusk_reader_close(reading->reader);
-    tusk_topic_close(reading->topic);
-    free(reading->entries);
-    free(reading);
-}
 
 static int batch_get(const struct reading_plan *plan, struct reading *reading)
 {
@@ -101,6 +69,62 @@ static uint64_t entry_touch(const struct tusk_entry *entry)
         sum += data[i];
     }
     return sum;
+}
+
+/* The arena is mapped, and what lies there is in this process's page table, as in a process that has
+ * read before. Leaves a reader at the beginning. */
+static int reading_warm(const struct reading_plan *plan, struct reading *reading)
+{
+    uint64_t next_seq = 0;
+
+    while (next_seq < reading->end_seq) {
+        const int count =
+            tusk_reader_batch(reading->reader, plan->bytes_max, reading->entries, plan->batch, -1);
+        if (count < 0) {
+            return count;
+        }
+        for (int i = 0; i < count; i++) {
+            reading->touched += entry_touch(&reading->entries[i]);
+        }
+        next_seq = reading->entries[count - 1].seq + 1;
+    }
+    return tusk_reader_seek(reading->reader, TUSK_FROM_EARLIEST, 0);
+}
+
+static int reading_prepare(struct worker *worker)
+{
+    const struct reading_plan *plan = worker->arg;
+    struct tusk_topic_stat stat = TUSK_TOPIC_STAT_INIT;
+    struct reading *reading = calloc(1, sizeof *reading);
+    char name[32];
+
+    if (!reading || !(reading->entries = calloc(plan->batch, sizeof *reading->entries))) {
+        return worker_fail(worker, -ENOMEM, "making a reader");
+    }
+    worker->state = reading;
+    snprintf(name, sizeof name, PRODUCER_TOPIC_FORMAT, worker->number % plan->topics);
+    int result = tusk_topic_open(worker->tusk, name, NULL, &reading->topic);
+    if (result == 0) {
+        result = tusk_topic_info(reading->topic, &stat);
+    }
+    reading->end_seq = stat.next_seq;
+    if (result == 0 && (!plan->cursor || plan->warm)) {
+        result = tusk_reader_open(reading->topic, NULL, &reading->reader);
+    }
+    if (result == 0 && plan->warm) {
+        result = reading_warm(plan, reading);
+    }
+    return result < 0 ? worker_fail(worker, result, "opening a topic") : 0;
+}
+
+static void reading_finish(struct worker *worker)
+{
+    struct reading *reading = worker->state;
+
+    tusk_reader_close(reading->reader);
+    tusk_topic_close(reading->topic);
+    free(reading->entries);
+    free(reading);
 }
 
 static void batch_take(struct worker *worker, struct reading *reading, unsigned count)
@@ -323,7 +347,8 @@ static int measure(struct report *report, const struct measurement *measurement)
     const struct reading_plan read = {.topics = write.topics,
                                       .batch = settings->batch,
                                       .bytes_max = settings->batch * settings->size_max,
-                                      .again = measurement->small};
+                                      .again = measurement->small,
+                                      .warm = measurement->small};
     struct reading_plan consume = read;
     struct phase phases[PHASES] = {
         {.role = producer_role(settings->procs_max, settings->threads, &write)},
