@@ -91,6 +91,7 @@ static int cursor_get(struct tusk_topic *topic, struct client_lane *lane,
         found->topic = topic;
         found->lane = lane;
         walk_init(&found->walk, topic);
+        found->walk.deliveries = 1;
         found->wait.walk = &found->walk;
         LIST_INSERT_HEAD(&topic->cursors, found, siblings);
     }
@@ -248,10 +249,11 @@ static int cursor_give(struct topic_cursor *cursor, const struct cursor_read *re
             }
             return outcome == WALK_FULL ? -ENOMEM : outcome;
         }
-        entry->deliveries = 1;
         left = given == 0 ? read->max_bytes : left;
         left = entry->size < left ? left - entry->size : 0;
         given++;
+        given +=
+            walk_run(&cursor->walk, cursor->lane, end, &left, entry + 1, read->max_entries - given);
     }
     return (int)given;
 }

@@ -10,6 +10,9 @@
 enum {
     /* A place that was taken back is entered again so often within one call. */
     REENTER_ATTEMPTS = 3,
+    CACHE_LINE_BYTES = 64,
+    /* How far ahead of the frame that is looked at memory is asked for. */
+    PREFETCH_BYTES = 4096,
 };
 
 void walk_init(struct entry_walk *walk, const struct tusk_topic *topic)
@@ -252,6 +255,7 @@ static int walk_give_whole(struct entry_walk *walk, struct client_lane *lane,
         .size = size,
         .seq = walk->seq,
         .time_ns = frame->time_ns,
+        .deliveries = walk->deliveries,
     };
     if (UNLIKELY(walk->view.transient)) {
         const int error = walk_copy(walk, frame, entry);
@@ -292,8 +296,11 @@ static int walk_give_parts(struct entry_walk *walk, struct client_lane *lane,
         walk->position = position;
         return outcome;
     }
-    *entry =
-        (struct tusk_entry){.data = bytes, .size = total, .seq = walk->seq, .time_ns = time_ns};
+    *entry = (struct tusk_entry){.data = bytes,
+                                 .size = total,
+                                 .seq = walk->seq,
+                                 .time_ns = time_ns,
+                                 .deliveries = walk->deliveries};
     walk->seq++;
     return WALK_ENTRY;
 }
@@ -357,4 +364,72 @@ int walk_next(struct entry_walk *walk, struct client_lane *lane, uint64_t visibl
         }
     }
     return -ESTALE;
+}
+
+/* Can entries be given from the walk's place on without looking at anything but frames? */
+static bool run_can_begin(const struct entry_walk *walk)
+{
+    const struct chunk_view *view = &walk->view;
+    return view->image != NULL && !view->transient && walk->located && !walk->time_unresolved &&
+           !walk->time_filter && walk->position - view->start < view->bytes;
+}
+
+/* Asks for what lies ahead of a frame, where so many frames and bytes of the chunk follow: each frame
+ * says where the next one is, so the processor alone would wait for one after the other. Nothing
+ * behind the last visible frame is asked for: the engine writes there. */
+static inline void frame_prefetch(const struct frame_header *frame, uint64_t frames, uint64_t bytes)
+{
+    uint64_t ahead = frames * FRAME_HEADER_BYTES; /* at least */
+    ahead = ahead < bytes ? ahead : bytes;
+    ahead = ahead < PREFETCH_BYTES ? ahead : PREFETCH_BYTES;
+    const char *end = (const char *)frame + ahead;
+    __builtin_prefetch(end - CACHE_LINE_BYTES);
+    __builtin_prefetch(end - 2 * CACHE_LINE_BYTES); /* small frames are up to two lines apart */
+}
+
+size_t walk_run(struct entry_walk *walk, const struct client_lane *lane, uint64_t visible,
+                size_t *left, struct tusk_entry *entries, size_t max)
+{
+    enum { WHOLE = FRAME_FIRST | FRAME_LAST };
+    struct chunk_view *view = &walk->view;
+    if (walk->seq >= visible || !run_can_begin(walk)) {
+        return 0;
+    }
+    const unsigned char *image = view->image;
+    const uint64_t image_bytes = view->bytes;
+    const uint64_t seq = walk->seq;
+    const uint32_t deliveries = walk->deliveries;
+    const uint64_t frames = visible - seq;
+    const size_t limit = frames < max ? frames : max;
+    uint64_t offset = walk->position - view->start;
+    size_t room = *left;
+    size_t count = 0;
+    while (count < limit && image_bytes - offset >= FRAME_HEADER_BYTES) {
+        const struct frame_header *frame =
+            (const struct frame_header *)(const void *)(image + offset);
+        frame_prefetch(frame, frames - count, image_bytes - offset);
+        const uint64_t size = frame->size;
+        const uint64_t bytes = frame_bytes(size);
+        if ((frame->flags & (WHOLE | FRAME_PAD | FRAME_DAMAGED)) != WHOLE ||
+            frame->seq != seq + count || size > room || bytes > image_bytes - offset) {
+            break;
+        }
+        entries[count] = (struct tusk_entry){.data = frame + 1,
+                                             .size = size,
+                                             .seq = seq + count,
+                                             .time_ns = frame->time_ns,
+                                             .deliveries = deliveries};
+        room -= size;
+        offset += bytes;
+        count++;
+    }
+    if (count == 0 || UNLIKELY(!chunk_view_intact(view))) {
+        return 0; /* what was taken back is entered again by walk_next() */
+    }
+    chunk_view_hold(view)->used = true;
+    walk->position = frame_settle(view->start + offset, view->chunk_no,
+                                  lane->tusk->directory->header.chunk_bytes);
+    walk->seq = seq + count;
+    *left = room;
+    return count;
 }

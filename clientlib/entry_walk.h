@@ -39,6 +39,7 @@ struct entry_walk {
     bool time_unresolved; /* time_ns is still to be turned into a seq */
     bool time_filter;     /* entries committed before time_ns are passed over */
     uint64_t time_ns;
+    uint32_t deliveries;       /* of all entries it gives; 0: nobody counts them */
     struct walk_block *blocks; /* in use; the first is kept for the next call */
     bool block_spare;          /* the first is not in use */
 };
@@ -73,6 +74,13 @@ void walk_release(struct entry_walk *walk, struct client_lane *lane);
  * enum walk_outcome, -ENODATA, -EBADMSG, -ESTALE, -ENOMEM, -ETIMEDOUT, -EBUSY. */
 int walk_next(struct entry_walk *walk, struct client_lane *lane, uint64_t visible, size_t size_max,
               struct tusk_entry *entry, struct expiry expiry);
+
+/* Up to `max` entries from the walk's seq on, below `visible`, that lie whole and one behind the other
+ * in the current chunk and have at most *left bytes together, by which *left is lowered. Whether the
+ * image was intact is asked once, behind all that was read of it. Their number; 0: walk_next() tells
+ * what is there. */
+size_t walk_run(struct entry_walk *walk, const struct client_lane *lane, uint64_t visible,
+                size_t *left, struct tusk_entry *entries, size_t max);
 
 /* How far readers of a topic may see. */
 static inline uint64_t topic_visible_seq(const struct tusk_topic *topic, bool durable)

@@ -173,9 +173,9 @@ static int reader_take(struct tusk_reader *reader, struct client_lane *lane, siz
         left = count == 0 ? max_bytes : left;
         left = entries[count].size < left ? left - entries[count].size : 0;
         count++;
-        if (UNLIKELY(reader->earliest)) {
-            reader->earliest = false;
-        }
+        reader->earliest = false;
+        count +=
+            walk_run(&reader->walk, lane, reader->visible, &left, entries + count, max - count);
     }
     walk_call_end(&reader->walk, lane);
     return count > 0 ? (int)count : error;
