@@ -300,14 +300,62 @@ Test(read, trimmed_positions)
     tusk_reader_close(earliest);
 }
 
-/* A chunk that is reused for something else when the reader has looked at its first page, and comes back
- * when it is looked at for the second time. */
+/* A frame as the broker has it mapped. */
+static struct frame_header *frame_of(uint64_t seq)
+{
+    const uint64_t chunk_bytes = tusk->directory->header.chunk_bytes;
+    const struct stage_topic *log = stage_topic(&stage, "t");
+    const uint64_t number = chunk_number(log->positions[seq], chunk_bytes);
+    const uint64_t at = log->chunks[number].unit * tusk->arena.unit_bytes;
+    const uint64_t offset = log->positions[seq] - chunk_start(number, chunk_bytes);
+    return (void *)((unsigned char *)stage.arena_map.base + at + offset);
+}
+
+Test(read, a_batch_ends_before_a_frame_that_cannot_be)
+{
+    unsigned char hundred[100] = {0};
+    for (int i = 0; i < 10; i++) {
+        cr_assert_eq(tusk_append(topic, hundred, sizeof hundred, NULL), 0);
+    }
+    struct frame_header *frame = frame_of(5);
+    const struct frame_header right = *frame;
+    struct frame_header wrong[] = {right, right, right, right};
+    wrong[0].size = UINT32_MAX;
+    wrong[1].size = (uint32_t)tusk->directory->header.chunk_bytes;
+    wrong[2].seq = 1000;
+    wrong[3].flags = FRAME_DAMAGED;
+    struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
+    struct tusk_entry entries[10];
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        *frame = wrong[i];
+        cr_assert_eq(tusk_reader_batch(reader, SIZE_MAX, entries, 10, 0), 5, "%zu", i);
+        cr_assert_eq(tusk_reader_batch(reader, SIZE_MAX, entries, 10, 0), -EBADMSG, "%zu", i);
+        *frame = right;
+        cr_assert_eq(tusk_reader_batch(reader, SIZE_MAX, entries, 10, 0), 5, "%zu", i);
+        for (int n = 0; n < 5; n++) {
+            cr_assert_eq(entries[n].seq, 5 + n);
+            cr_assert_eq(entries[n].size, sizeof hundred);
+            cr_assert_eq(entries[n].deliveries, 0);
+        }
+        cr_assert_eq(tusk_reader_seek(reader, TUSK_FROM_SEQ, 0), 0);
+    }
+    tusk_reader_close(reader);
+    cr_assert_eq(tusk_batch_read(topic, SIZE_MAX, true, entries, 10), 10);
+    for (int n = 0; n < 10; n++) {
+        cr_assert_eq(entries[n].deliveries, 1);
+    }
+}
+
+/* A chunk that is reused for something else when the reader has looked at its first pages, and comes
+ * back when it is looked at for the second time. */
 static struct {
     unsigned char *image; /* as the reader has it mapped */
     size_t bytes;
+    size_t first_bytes; /* whole pages */
     struct atom *stamp;
-    struct frame_header *frame; /* in the second page or behind it; as the broker has it mapped */
+    struct frame_header *frame; /* behind the first pages; as the broker has it mapped */
     struct frame_header saved;
+    struct frame_header other; /* what lies there meanwhile */
     volatile sig_atomic_t looks;
 } reused;
 
@@ -322,10 +370,9 @@ static void reused_look(int signal, siginfo_t *info, void *context)
         abort();
     }
     if (reused.looks++ == 0) {
-        reused.saved = *reused.frame;
-        reused.frame->seq = 1000000;
+        *reused.frame = reused.other;
         chunk_stamp_set(reused.stamp, chunk_stamp(reused.stamp) + 1000);
-        mprotect(reused.image + PAGE, reused.bytes - PAGE, PROT_READ);
+        mprotect(reused.image + reused.first_bytes, reused.bytes - reused.first_bytes, PROT_READ);
         mprotect(reused.image, PAGE, PROT_NONE);
     } else {
         *reused.frame = reused.saved;
@@ -333,35 +380,93 @@ static void reused_look(int signal, siginfo_t *info, void *context)
     }
 }
 
-Test(read, a_chunk_that_goes_while_a_time_is_looked_for_is_looked_at_again)
+/* Up to a big chunk whose first pages are an entry that began before; then a small entry. Its seq. */
+static uint64_t append_to_big_chunk(void)
+{
+    const struct stage_topic *log = stage_topic(&stage, "t");
+    uint64_t seq;
+    do {
+        cr_assert_eq(tusk_append(topic, payload, 90000, &seq), 0);
+    } while (log->chunk_count <= SMALL_CHUNKS ||
+             log->position -
+                     chunk_start(log->chunk_count - 1, tusk->directory->header.chunk_bytes) <
+                 2 * PAGE);
+    cr_assert_eq(tusk_append(topic, payload, 100, &seq), 0);
+    return seq;
+}
+
+/* The chunk of an entry will be reused when the page of its frame, or a later one, is looked at. */
+static const struct stage_chunk *reuse_at(uint64_t seq, struct sigaction *before)
 {
     const uint64_t chunk_bytes = tusk->directory->header.chunk_bytes;
     const struct stage_topic *log = stage_topic(&stage, "t");
-    uint64_t seq;
-    do { /* up to a big chunk whose first pages are an entry that began before */
-        cr_assert_eq(tusk_append(topic, payload, 90000, &seq), 0);
-    } while (log->chunk_count <= SMALL_CHUNKS ||
-             log->position - chunk_start(log->chunk_count - 1, chunk_bytes) < 2 * PAGE);
-    cr_assert_eq(tusk_append(topic, payload, 100, &seq), 0);
     const uint64_t number = chunk_number(log->positions[seq], chunk_bytes);
     const struct stage_chunk *chunk = &log->chunks[number];
     const uint64_t offset = log->positions[seq] - chunk_start(number, chunk_bytes);
     cr_assert_geq(offset, PAGE);
+    reused.image =
+        (unsigned char *)tusk->arena.images_mapping.base + chunk->unit * tusk->arena.unit_bytes;
+    reused.bytes = chunk_bytes;
+    reused.stamp = directory_stamp(stage.directory, chunk->unit);
+    reused.frame = frame_of(seq);
+    reused.saved = reused.other = *reused.frame;
+    reused.first_bytes = align_down(offset, PAGE);
+    struct sigaction action = {.sa_sigaction = reused_look, .sa_flags = SA_SIGINFO};
+    cr_assert_eq(sigaction(SIGSEGV, &action, before), 0);
+    return chunk;
+}
+
+static void reused_protect(void)
+{
+    cr_assert_eq(
+        mprotect(reused.image + reused.first_bytes, reused.bytes - reused.first_bytes, PROT_NONE),
+        0);
+}
+
+Test(read, a_chunk_that_goes_while_a_time_is_looked_for_is_looked_at_again)
+{
+    const uint64_t seq = append_to_big_chunk();
     struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
     struct tusk_entry entry;
     cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
-    const size_t at = chunk->unit * tusk->arena.unit_bytes;
-    reused.image = (unsigned char *)tusk->arena.images_mapping.base + at;
-    reused.bytes = chunk_bytes;
-    reused.stamp = directory_stamp(stage.directory, chunk->unit);
-    reused.frame = (void *)((unsigned char *)stage.arena_map.base + at + offset);
-    struct sigaction action = {.sa_sigaction = reused_look, .sa_flags = SA_SIGINFO};
     struct sigaction before;
-    cr_assert_eq(sigaction(SIGSEGV, &action, &before), 0);
-    cr_assert_eq(mprotect(reused.image + PAGE, reused.bytes - PAGE, PROT_NONE), 0);
+    const struct stage_chunk *chunk = reuse_at(seq, &before);
+    reused.first_bytes = PAGE;
+    reused.other.seq = 1000000;
+    reused_protect();
     cr_assert_eq(tusk_reader_seek(reader, TUSK_FROM_TIME, chunk->base_time_ns), 0);
     cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1, "it was sought in another chunk's bytes");
     cr_assert_eq(entry.seq, seq);
+    cr_assert_eq(reused.looks, 2);
+    cr_assert_eq(sigaction(SIGSEGV, &before, NULL), 0);
+    tusk_reader_close(reader);
+}
+
+Test(read, what_a_batch_finds_in_a_chunk_that_goes_meanwhile_is_not_given)
+{
+    enum { COUNT = 80 }; /* more than two pages of them */
+    const uint64_t first = append_to_big_chunk();
+    uint64_t behind = 0; /* the first that begins in another page than the one before it */
+    for (uint64_t seq = first + 1; seq < first + COUNT; seq++) {
+        cr_assert_eq(tusk_append(topic, payload, 100, NULL), 0);
+        if (seq > first + 3 && behind == 0 &&
+            (uintptr_t)frame_of(seq) / PAGE != (uintptr_t)frame_of(seq - 1) / PAGE) {
+            behind = seq;
+        }
+    }
+    cr_assert_gt(behind, 0);
+    struct tusk_reader *reader = reader_at(TUSK_FROM_SEQ, first);
+    static struct tusk_entry entries[COUNT];
+    cr_assert_eq(tusk_reader_next(reader, entries, 0), 1);
+    struct sigaction before;
+    (void)reuse_at(behind, &before);
+    reused.other.time_ns = 1;
+    reused_protect();
+    cr_assert_eq(tusk_reader_batch(reader, SIZE_MAX, entries, COUNT, 0), COUNT - 1);
+    for (uint64_t i = 0; i < COUNT - 1; i++) {
+        cr_assert_eq(entries[i].seq, first + 1 + i);
+        cr_assert_gt(entries[i].time_ns, 1, "entry %lu was of another chunk", i);
+    }
     cr_assert_eq(reused.looks, 2);
     cr_assert_eq(sigaction(SIGSEGV, &before, NULL), 0);
     tusk_reader_close(reader);
