@@ -66,13 +66,19 @@ static struct rate rate_get(const struct crew *crew)
                          .p99_ns = (double)histogram_quantile(&latency_ns, 0.99)};
 }
 
+/* THREADS of a process that appends stand beside as many processes that write files. */
+static unsigned writers_count(const struct settings *settings, unsigned procs)
+{
+    return procs * settings->threads;
+}
+
 static int plain_run(const struct settings *settings, unsigned procs, bool shared,
                      struct rate *rate)
 {
     const int shared_fd = shared ? plain_file_make(settings->data_dir) : -1;
     const struct plain_plan plan = {.directory = settings->data_dir,
                                     .size = settings->size_max,
-                                    .processes = procs,
+                                    .processes = writers_count(settings, procs),
                                     .shared_fd = shared_fd};
     const struct role role = plain_role(&plan);
     struct crew crew = {.roles = &role, .roles_count = 1, .duration_s = settings->duration_s};
@@ -100,8 +106,8 @@ static int tusk_run(const struct settings *settings, unsigned procs, unsigned to
                                        .batch = 1,
                                        .size_min = settings->size_max,
                                        .size_max = settings->size_max,
-                                       .log_bytes_max =
-                                           settings->bytes_max / 8 / settings->runs / procs,
+                                       .log_bytes_max = settings->bytes_max / 8 / settings->runs /
+                                                        writers_count(settings, procs),
                                        .latency = true};
     const struct role role = producer_role(procs, settings->threads, &plan);
     struct crew crew = {.roles = &role, .roles_count = 1, .duration_s = settings->duration_s};
@@ -127,7 +133,7 @@ static int shared_compare(struct report *report, const struct settings *settings
     if (result < 0) {
         return result;
     }
-    *one = procs == 1 ? file.per_s : *one;
+    *one = writers_count(settings, procs) == 1 ? file.per_s : *one;
     report_add(report, row, COLUMN_FILE, file.per_s);
     report_add(report, row, COLUMN_FILE_P50, file.p50_ns);
     report_add(report, row, COLUMN_FILE_P99, file.p99_ns);
@@ -150,7 +156,7 @@ static int own_compare(struct report *report, const struct settings *settings, u
 
     int result = plain_run(settings, procs, false, &files);
     if (result == 0) {
-        result = tusk_run(settings, procs, procs, idle, &topics);
+        result = tusk_run(settings, procs, writers_count(settings, procs), idle, &topics);
     }
     if (result < 0) {
         return result;
@@ -172,14 +178,15 @@ static int compare(struct report *report, const struct settings *settings, unsig
                  &(struct result_shape){.mode = "durable append",
                                         .series = "processes",
                                         .processes = procs,
-                                        .threads = 1,
+                                        .threads = settings->threads,
                                         .batch = 1,
                                         .size_min = settings->size_min,
                                         .size_max = settings->size_max,
                                         .fsync = settings->fsync,
                                         .idle = idle});
     const int result = shared_compare(report, settings, procs, idle, row, one);
-    return result < 0 || procs == 1 ? result : own_compare(report, settings, procs, idle, row);
+    const bool alone = writers_count(settings, procs) == 1;
+    return result < 0 || alone ? result : own_compare(report, settings, procs, idle, row);
 }
 
 static int range_run(struct report *report, const struct settings *settings)
