@@ -21,7 +21,6 @@
 #define LOG_BYTES (UINT64_C(1) << 30)      /* the same, of the floor's log */
 #define WITHIN_BYTES (UINT64_C(448) << 20) /* what one measurement writes: less than half of it */
 #define LEAD_BYTES (UINT64_C(32) << 20)    /* how far the producer goes ahead, as in bench-writes */
-#define RUN_BYTES_MAX (5 * WITHIN_BYTES)
 #define TRIP_LOG_BYTES (UINT64_C(128) << 20)
 #define BATCH 1000
 #define BATCHED_SIZE_MAX 100 /* larger ones don't fit a lane by the thousand */
@@ -286,7 +285,7 @@ int main(int argc, char **argv)
     settings.duration_s = 2;
     settings.runs = 5;
     settings_load(&settings);
-    settings.bytes_max = settings.runs * RUN_BYTES_MAX;
+    settings.bytes_max = WITHIN_BYTES; /* deleted after each measurement */
     settings_check_space(&settings);
     setenv("TUSK_ARENA", ARENA, 1);
     if (!latency) {
