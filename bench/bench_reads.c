@@ -71,8 +71,8 @@ static uint64_t entry_touch(const struct tusk_entry *entry)
     return sum;
 }
 
-/* The arena is mapped, and what lies there is in this process's page table, as in a process that has
- * read before. Leaves a reader at the beginning. */
+/* The arena is mapped, and what lies there is in this process's page table, as in a process that
+ * has read before. Leaves a reader at the beginning. */
 static int reading_warm(const struct reading_plan *plan, struct reading *reading)
 {
     uint64_t next_seq = 0;

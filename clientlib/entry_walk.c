@@ -374,9 +374,9 @@ static bool run_can_begin(const struct entry_walk *walk)
            !walk->time_filter && walk->position - view->start < view->bytes;
 }
 
-/* Asks for what lies ahead of a frame, where so many frames and bytes of the chunk follow: each frame
- * says where the next one is, so the processor alone would wait for one after the other. Nothing
- * behind the last visible frame is asked for: the engine writes there. */
+/* Asks for what lies ahead of a frame, where so many frames and bytes of the chunk follow: each
+ * frame says where the next one is, so the processor alone would wait for one after the other.
+ * Nothing behind the last visible frame is asked for: the engine writes there. */
 static inline void frame_prefetch(const struct frame_header *frame, uint64_t frames, uint64_t bytes)
 {
     uint64_t ahead = frames * FRAME_HEADER_BYTES; /* at least */

@@ -55,8 +55,8 @@ void walk_to_seq(struct entry_walk *walk, uint64_t seq);
 void walk_to_time(struct entry_walk *walk, uint64_t time_ns);
 void walk_to_position(struct entry_walk *walk, uint64_t seq, uint64_t position);
 
-/* Entries given by earlier calls are not valid any more. 0; -ESTALE, once: the place of one has been
- * taken back (--pin-timeout) since it was given; the walk goes on behind it. */
+/* Entries given by earlier calls are not valid any more. 0; -ESTALE, once: the place of one has
+ * been taken back (--pin-timeout) since it was given; the walk goes on behind it. */
 int walk_call_begin(struct entry_walk *walk, struct client_lane *lane);
 
 /* The call ends: what can't be held any longer is let go. */
@@ -75,10 +75,10 @@ void walk_release(struct entry_walk *walk, struct client_lane *lane);
 int walk_next(struct entry_walk *walk, struct client_lane *lane, uint64_t visible, size_t size_max,
               struct tusk_entry *entry, struct expiry expiry);
 
-/* Up to `max` entries from the walk's seq on, below `visible`, that lie whole and one behind the other
- * in the current chunk and have at most *left bytes together, by which *left is lowered. Whether the
- * image was intact is asked once, behind all that was read of it. Their number; 0: walk_next() tells
- * what is there. */
+/* Up to `max` entries from the walk's seq on, below `visible`, that lie whole and one behind the
+ * other in the current chunk and have at most *left bytes together, by which *left is lowered.
+ * Whether the image was intact is asked once, behind all that was read of it. Their number; 0:
+ * walk_next() tells what is there. */
 size_t walk_run(struct entry_walk *walk, const struct client_lane *lane, uint64_t visible,
                 size_t *left, struct tusk_entry *entries, size_t max);
 
