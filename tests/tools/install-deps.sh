@@ -8,7 +8,8 @@
 . "$(dirname "$0")/common.sh"
 
 build_packages=(cmake ninja-build gcc libc6-dev pkgconf libatomic-ops-dev liburing-dev libisal-dev)
-test_packages=(g++ libcriterion-dev clang-format clang-tidy cppcheck spin strace)
+show_packages=(python3-matplotlib)
+test_packages=(g++ libcriterion-dev clang-format clang-tidy cppcheck spin strace "${show_packages[@]}")
 
 lock_wait_s=600
 
@@ -27,7 +28,7 @@ step=${1-}
 case $step in
 build) wanted=("${build_packages[@]}") ;;
 test) wanted=("${build_packages[@]}" "${test_packages[@]}") ;;
-show) wanted=("${build_packages[@]}" python3-matplotlib) ;;
+show) wanted=("${build_packages[@]}" "${show_packages[@]}") ;;
 peers)
     mapfile -t wanted < <(peer_packages)
     wanted=("${build_packages[@]}" "${wanted[@]}")

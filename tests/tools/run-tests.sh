@@ -177,6 +177,7 @@ checks() {
     check layering "$tools/check-layering.sh"
     check ordering "$tools/check-ordering.sh"
     check lint "$tools/lint.sh"
+    check plots "$tools/check-plots.sh"
     phase_end
 }
 
