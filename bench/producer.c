@@ -64,7 +64,8 @@ static int topics_open(struct worker *worker, struct producer *producer)
     const unsigned first = worker->number % plan->topics;
     char name[32];
 
-    producer->topics = calloc((plan->topics - first + step - 1) / step, sizeof *producer->topics);
+    producer->topics =
+        calloc((plan->topics - first + step - 1) / step, sizeof(struct tusk_topic *));
     if (!producer->topics) {
         return -ENOMEM;
     }
