@@ -14,6 +14,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Is AddressSanitizer in this program? */
+#if defined(__SANITIZE_ADDRESS__)
+#define TEST_SANITIZED true
+#else
+#define TEST_SANITIZED false
+#endif
+
 /* Seconds allowed are multiplied by this: sanitizers cost time, not correctness. */
 #if defined(__SANITIZE_ADDRESS__)
 #define TEST_TIME_FACTOR 4

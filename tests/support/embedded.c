@@ -89,6 +89,13 @@ static void tree_count(const char *path, uint64_t *files, uint64_t *bytes)
     (void)closedir(dir);
 }
 
+/* Of a line of /proc/self/maps: is it of no file? */
+static bool mapping_anonymous(const char *line)
+{
+    return strchr(line, '/') == NULL && strchr(line, '[') == NULL;
+}
+
+/* A sanitizer maps memory for itself wherever it finds some, so there only files' mappings count. */
 static void mappings_count(struct footprint *footprint)
 {
     char line[4352];
@@ -96,7 +103,7 @@ static void mappings_count(struct footprint *footprint)
     check(file != NULL);
     while (fgets(line, sizeof line, file) != NULL) {
         const char *mode = strchr(line, ' ');
-        footprint->mappings++;
+        footprint->mappings += !TEST_SANITIZED || !mapping_anonymous(line);
         footprint->shared_mappings += mode != NULL && mode[4] == 's';
     }
     (void)fclose(file);
