@@ -16,7 +16,7 @@
 
 #define TOPIC_BYTES_MAX ((uint64_t)200 << 20) /* written by each producer, at most */
 #define LANE_BYTES ((size_t)4 << 20)
-#define PERSIST_EVERY 1000
+#define PERSIST_EVERY 100000
 #define SMALL_SIZE 64
 #define SMALL_BATCH 1000
 #define SMALL_BYTES_MAX ((uint64_t)64 << 20) /* of log, so that it stays in the arena */
