@@ -71,6 +71,35 @@ static bool nats_ready(const struct peer_server *server, const struct peer_job *
     return peer_server_printed(server, "Server is ready") && url_find(job, url);
 }
 
+static int nats_open(struct peer_job *job)
+{
+    struct peer_server *server = calloc(1, sizeof *server);
+    char path[PATH_MAX + 16];
+
+    job->state = server;
+    snprintf(path, sizeof path, "%s/nats.conf", job->run_directory);
+    FILE *file = server ? fopen(path, "we") : NULL;
+    if (!file) {
+        perror(path);
+        return -errno;
+    }
+    fprintf(file,
+            "listen: \"127.0.0.1:-1\"\nports_file_dir: \"%s\"\n"
+            "jetstream { store_dir: \"%s\", max_file_store: %llu }\n",
+            job->run_directory, job->directory, (unsigned long long)job->settings->bytes_max);
+    fclose(file);
+    const char *const arguments[] = {"nats-server", "-c", path, NULL};
+    return peer_server_start(server, job, arguments, nats_ready);
+}
+
+static void nats_close(struct peer_job *job)
+{
+    if (job->state) {
+        peer_server_stop(job->state);
+    }
+    free(job->state);
+}
+
 static int nats_fail(const struct peer_end *end, natsStatus status, const char *what)
 {
     return peer_fail_because(end, what, natsStatus_GetText(status));
@@ -116,77 +145,31 @@ static int end_open(struct peer_end *end)
     return status != NATS_OK ? nats_fail(end, status, url) : 0;
 }
 
-static void end_close(struct peer_end *end)
-{
-    struct client *client = end->state;
-
-    natsSubscription_Destroy(client->subscription);
-    jsCtx_Destroy(client->stream);
-    natsConnection_Destroy(client->connection);
-    free(client);
-}
-
+/* Sender and receiver both make it; the second finds it there. */
 static natsStatus stream_make(struct client *client)
 {
     const char *subjects[] = {client->subject};
     jsStreamConfig config;
+    jsErrCode error = 0;
 
     jsStreamConfig_Init(&config);
     config.Name = client->subject;
     config.Subjects = subjects;
     config.SubjectsLen = 1;
     config.Storage = js_FileStorage;
-    return js_AddStream(NULL, client->stream, &config, NULL, NULL);
+    const natsStatus status = js_AddStream(NULL, client->stream, &config, NULL, &error);
+    return error == JSStreamNameExistErr ? NATS_OK : status;
 }
 
-/* Before sender and receiver come: two that make the same stream at once may both be refused. */
-static int streams_make(struct peer_job *job)
+static int nats_sender_open(struct peer_end *end)
 {
-    const unsigned channels = job->shape == PEER_PING ? 2 : 1;
-    int result = 0;
+    const int result = end_open(end);
 
-    for (unsigned channel = 0; result == 0 && channel < channels; channel++) {
-        struct peer_end end = {.job = job, .channel = channel};
-        result = end_open(&end);
-        const natsStatus status = result == 0 ? stream_make(end.state) : NATS_OK;
-        if (status != NATS_OK) {
-            result = nats_fail(&end, status, "making a stream");
-        }
-        if (end.state) {
-            end_close(&end);
-        }
+    if (result < 0) {
+        return result;
     }
-    return result;
-}
-
-static int nats_open(struct peer_job *job)
-{
-    struct peer_server *server = calloc(1, sizeof *server);
-    char path[PATH_MAX + 16];
-
-    job->state = server;
-    snprintf(path, sizeof path, "%s/nats.conf", job->run_directory);
-    FILE *file = server ? fopen(path, "we") : NULL;
-    if (!file) {
-        perror(path);
-        return -errno;
-    }
-    fprintf(file,
-            "listen: \"127.0.0.1:-1\"\nports_file_dir: \"%s\"\n"
-            "jetstream { store_dir: \"%s\", max_file_store: %llu }\n",
-            job->run_directory, job->directory, (unsigned long long)job->settings->bytes_max);
-    fclose(file);
-    const char *const arguments[] = {"nats-server", "-c", path, NULL};
-    const int result = peer_server_start(server, job, arguments, nats_ready);
-    return result < 0 ? result : streams_make(job);
-}
-
-static void nats_close(struct peer_job *job)
-{
-    if (job->state) {
-        peer_server_stop(job->state);
-    }
-    free(job->state);
+    const natsStatus status = stream_make(end->state);
+    return status != NATS_OK ? nats_fail(end, status, "making a stream") : 0;
 }
 
 static int nats_send(struct peer_end *end, const char *entries, size_t count)
@@ -228,11 +211,14 @@ static int nats_receiver_open(struct peer_end *end)
         return result;
     }
     struct client *client = end->state;
+    natsStatus status = stream_make(client);
     jsSubOptions_Init(&options);
     options.Stream = client->subject;
     options.Ordered = true;
-    natsStatus status = js_SubscribeSync(&client->subscription, client->stream, client->subject,
-                                         NULL, &options, NULL);
+    if (status == NATS_OK) {
+        status = js_SubscribeSync(&client->subscription, client->stream, client->subject, NULL,
+                                  &options, NULL);
+    }
     if (status == NATS_OK) {
         status = natsSubscription_SetPendingLimits(client->subscription, -1, -1);
     }
@@ -257,13 +243,23 @@ static int nats_receive(struct peer_end *end)
     return 0;
 }
 
+static void end_close(struct peer_end *end)
+{
+    struct client *client = end->state;
+
+    natsSubscription_Destroy(client->subscription);
+    jsCtx_Destroy(client->stream);
+    natsConnection_Destroy(client->connection);
+    free(client);
+}
+
 const struct peer peer_nats = {.name = "nats",
                                .keeps = "page cache",
                                .pings = true,
                                .missing = nats_missing,
                                .open = nats_open,
                                .close = nats_close,
-                               .sender_open = end_open,
+                               .sender_open = nats_sender_open,
                                .send = nats_send,
                                .flush = nats_flush,
                                .sender_close = end_close,
