@@ -83,11 +83,11 @@ def _x_axis(axes, points, series):
     values = sorted({point.x for point in points})
     if series in ("rate", "bytes", "topics"):
         axes.set_xscale("log")
-    else:
+    elif 0 not in values:
         axes.set_xscale("log", base=2)
-        if len(values) <= 12:
-            axes.xaxis.set_major_locator(FixedLocator(values))
-            axes.xaxis.set_minor_locator(NullLocator())
+    if series not in ("rate", "bytes", "topics") and len(values) <= 14:
+        axes.xaxis.set_major_locator(FixedLocator(values))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_text(value))
                                    if series in ("size", "bytes") else formatter_of(""))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -111,7 +111,8 @@ def curves(axes, points, series, metrics, label=lambda point: point.mode, log_y=
     _x_axis(axes, points, series)
     _y_axis(axes, unit, log_y)
     axes.set_ylabel(AXIS_OF_UNIT[unit] if len(metrics) > 1 else metrics[0])
-    axes.legend()
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend()
 
 
 def bars(axes, points, metric, label=lambda point: point.shape, log_x=False):

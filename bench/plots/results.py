@@ -12,7 +12,7 @@ X_OF_SERIES = {
     "size": lambda line: (line["size_min"] + line.get("size_max", line["size_min"])) / 2,
     "batch": lambda line: line["batch"],
     "processes": lambda line: line["processes"],
-    "consumers": lambda line: line["consumers"],
+    "consumers": lambda line: line.get("consumers", 0),
     "topics": lambda line: line["topics"],
     "rate": lambda line: line["metrics"]["offered/s"],
     "bytes": lambda line: line["metrics"]["data bytes"],
