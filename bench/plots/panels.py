@@ -94,11 +94,11 @@ def _x_axis(axes, points, series):
     axes.set_xlabel(AXIS_OF_SERIES[series])
 
 
-def curves(axes, points, series, metrics, label=lambda point: point.mode, log_y=False):
-    """The metrics against what was varied, a line for each label and metric."""
+def curves(axes, points, series, metrics, label=lambda point: point.mode, log_y=False, chosen=None):
+    """The metrics against what was varied, a line for each label and metric; chosen: colours_of()."""
     points = [p for p in points if p.series == series and any(m in p.metrics for m in metrics)]
     names = distinct(label(point) for point in points)
-    chosen = colours_of(names if len(names) > 1 else metrics)
+    chosen = chosen or colours_of(names if len(names) > 1 else metrics)
     for name in names:
         for metric, style in zip(metrics, ["-", "--", ":", "-."]):
             line = sorted((p for p in points if label(p) == name and metric in p.metrics),
@@ -106,7 +106,7 @@ def curves(axes, points, series, metrics, label=lambda point: point.mode, log_y=
             if line:
                 parts = [name] * (len(names) > 1) + [metric] * (len(metrics) > 1)
                 _plot(axes, line, metric, ", ".join(parts) or name,
-                      *chosen[name if len(names) > 1 else metric], style)
+                      *chosen[name if name in chosen else metric], style)
     unit = next(p.units[m] for p in points for m in metrics if m in p.metrics)
     _x_axis(axes, points, series)
     _y_axis(axes, unit, log_y)
@@ -159,13 +159,13 @@ def shares(axes, points, metrics, label=lambda point: point.shape):
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.05))
 
 
-def groups(axes, points, metric, group, label):
+def groups(axes, points, metric, group, label, chosen):
     """One metric by group of shapes, a bar for each label in each group; logarithmic."""
     points = [point for point in points if metric in point.metrics]
     names, labels = distinct(group(p) for p in points), distinct(label(p) for p in points)
     unit = points[0].units[metric]
     width = 0.84 / len(labels)
-    for i, (name, (colour, _)) in enumerate(colours_of(labels).items()):
+    for i, (name, colour) in enumerate((name, chosen[name][0]) for name in labels):
         own = [point for point in points if label(point) == name]
         places = [names.index(group(p)) - 0.42 + width * (i + 0.5) for p in own]
         heights = [p.metrics[metric].median for p in own]
@@ -182,9 +182,9 @@ def groups(axes, points, metric, group, label):
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.05))
 
 
-def nines(axes, lines):
+def nines(axes, lines, chosen=None):
     """Latency by percentile, on an axis of nines. lines: label -> {largest value in ns: count}."""
-    chosen = colours_of(list(lines))
+    chosen = chosen or colours_of(list(lines))
     longest = 10
     for name, buckets in lines.items():
         total, seen, xs, ys = sum(buckets.values()), 0, [], []
@@ -205,4 +205,7 @@ def nines(axes, lines):
     _y_axis(axes, "ns", log=True)
     axes.set_xlabel("share of the calls that took no longer")
     axes.set_ylabel("latency")
-    axes.legend()
+    if len(lines) > 6:
+        axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.05))
+    else:
+        axes.legend()

@@ -71,12 +71,13 @@ def describe(results):
 # empty one where nothing of the kind was measured.
 
 
-def curves(*metrics, label=lambda point: point.mode, only=lambda point: True, **how):
+def curves(*metrics, label=lambda point: point.mode, only=lambda point: True, heading=None,
+           **how):
     """A panel for each thing that was varied."""
     def make(results):
         points = [p for p in results.points
                   if p.series and only(p) and any(m in p.metrics for m in metrics)]
-        return [(f"{metrics[0]} against {panels.AXIS_OF_SERIES[series]}",
+        return [(f"{heading or metrics[0]} against {panels.AXIS_OF_SERIES[series]}",
                  lambda axes, series=series: panels.curves(axes, points, series, metrics,
                                                            label=label, **how))
                 for series in panels.distinct(point.series for point in points)]
@@ -134,22 +135,26 @@ def peers(results):
     def shape(point):
         return point.shape.partition(":")[0]
 
-    relayed = [p for p in results.points if p.mode.startswith("relay")]
-    durable = [p for p in results.points if p.mode == "durable"]
-    there_and_back = {system(p): buckets for p in results.points if p.mode == "ping-pong"
+    own = panels.colours_of(panels.distinct(point.system for point in results.points))
+    chosen = {system(point): own[point.system] for point in results.points}
+    points = sorted(results.points, key=lambda point: point.system != "tusk")
+    relayed = [p for p in points if p.mode.startswith("relay")]
+    durable = [p for p in points if p.mode == "durable"]
+    there_and_back = {system(p): buckets for p in points if p.mode == "ping-pong"
                       for buckets in p.buckets.values()}
     draws = []
     if relayed:
         draws.append(("one process to another, entries per second",
-                      lambda axes: panels.groups(axes, relayed, "entries/s", shape, system)))
+                      lambda axes: panels.groups(axes, relayed, "entries/s", shape, system,
+                                                 chosen)))
     if durable:
         draws.append(("durable appends of 256 bytes", lambda axes: panels.curves(
-            axes, durable, "processes", ["entries/s"], label=system, log_y=True)))
+            axes, durable, "processes", ["entries/s"], label=system, log_y=True, chosen=chosen)))
         draws.append(("p50 of one durable append", lambda axes: panels.curves(
-            axes, durable, "processes", ["p50"], label=system, log_y=True)))
+            axes, durable, "processes", ["p50"], label=system, log_y=True, chosen=chosen)))
     if there_and_back:
         draws.append(("64 bytes there and back",
-                      lambda axes: panels.nines(axes, there_and_back)))
+                      lambda axes: panels.nines(axes, there_and_back, chosen)))
     return _figure(results, "Tusk beside what else there is, in one run", draws)
 
 
@@ -162,13 +167,13 @@ PICTURES = {
     "reads": picture("Reads", bars("entries/s", log_x=True), bars("payload B/s", log_x=True), cpu()),
     "throughput": picture("What the rate depends on",
                           curves("entries/s", "end to end/s", log_y=True),
-                          curves(*SIDES, log_y=True)),
+                          curves(*SIDES, heading="CPU time of an entry", log_y=True)),
     "scaling": picture("Appends against producer processes", curves("entries/s", log_y=True),
-                       curves("call p50", "call p99", log_y=True),
-                       curves(*SIDES, log_y=True)),
+                       curves("call p50", "call p99", heading="time of a call", log_y=True),
+                       curves(*SIDES, heading="CPU time of an entry", log_y=True)),
     "batch-scaling": picture("Batches against producer processes", curves("entries/s"),
-                             curves("call p50", "call p99", log_y=True),
-                             curves(*SIDES, log_y=True)),
+                             curves("call p50", "call p99", heading="time of a call", log_y=True),
+                             curves(*SIDES, heading="CPU time of an entry", log_y=True)),
     "latency": picture(
         "Latency of 64-byte entries, counted from when they were due",
         nines("one call after the other: append until COMMITTED",
@@ -181,16 +186,19 @@ PICTURES = {
                      nines("there and back", lambda point, what: True)),
     "fsync": picture(
         "Durable appends of 256 bytes, beside O_DSYNC files",
-        curves("one topic/s", "one file/s", "own topics/s", "own files/s", log_y=True,
+        curves("one topic/s", "one file/s", "own topics/s", "own files/s",
+               heading="durable appends per second", log_y=True,
                only=lambda point: point.idle != "spin"),
-        curves("one topic p50", "one file p50", "one topic p99", "one file p99", log_y=True,
+        curves("one topic p50", "one file p50", "one topic p99", "one file p99",
+               heading="time of an append", log_y=True,
                only=lambda point: point.idle != "spin"),
         bars("topic / 1 process' file", only=_any), bars("p99, topic / file", only=_any)),
     "pingpong": picture("There and back between two processes that sleep", bars("topics, p50"),
                         bars("2 x pipes, p50"), bars("ratio")),
     "peers": peers,
     "recovery": picture("What a start takes",
-                        curves("start after a kill", "start after a stop", log_y=True),
+                        curves("start after a kill", "start after a stop", heading="time of a start",
+                               log_y=True),
                         curves("private memory KiB")),
 }
 
