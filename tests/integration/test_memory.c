@@ -29,7 +29,8 @@ enum { FIGURES_MEAN_NOTHING = 1 };
 enum { FIGURES_MEAN_NOTHING = 0 };
 #endif
 
-/* Resident bytes of a process in mappings whose file is, or is not, of a name that ends so. */
+/* Resident bytes of a process in mappings whose file is, or is not, of a name that ends so. The files of
+ * the store that the mmap backend maps never count: these pages are the page cache's. */
 static uint64_t resident_bytes(pid_t pid, const char *ending, bool wanted)
 {
     char line[LINE_BYTES];
@@ -47,7 +48,8 @@ static uint64_t resident_bytes(pid_t pid, const char *ending, bool wanted)
         } else if (range != NULL && range < strchr(line, ' ')) { /* a mapping begins */
             const size_t length = strlen(line);
             const size_t end = strlen(ending);
-            counts = (length >= end && strcmp(line + length - end, ending) == 0) == wanted;
+            counts = (length >= end && strcmp(line + length - end, ending) == 0) == wanted &&
+                     strstr(line, broker->data) == NULL;
         }
     }
     (void)fclose(maps);
