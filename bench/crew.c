@@ -89,7 +89,9 @@ static void worker_run(struct thread_job *job)
     const uint64_t cpu_before_ns = clock_thread_cpu_ns();
     worker->result->begin_ns = clock_now_ns();
     job->result = job->role->work(worker);
-    worker->result->end_ns = clock_now_ns();
+    if (worker->result->end_ns == 0) {
+        worker->result->end_ns = clock_now_ns();
+    }
     worker->result->cpu_ns = clock_thread_cpu_ns() - cpu_before_ns;
     worker->result->calls = calls_read(&calls);
     calls_close(&calls);

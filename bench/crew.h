@@ -28,8 +28,8 @@ struct worker_result {
     uint64_t entries;
     uint64_t bytes;           /* of payload */
     uint64_t begin_ns;        /* when it began to work */
-    uint64_t end_ns;          /* when it had ended, its last flush included */
-    uint64_t cpu_ns;          /* of its thread, from one to the other */
+    uint64_t end_ns;          /* when it had ended, its last flush included, if it did not say */
+    uint64_t cpu_ns;          /* of its thread, while it worked */
     struct calls_count calls; /* meanwhile, if the crew counts them */
     struct histogram latency_ns;
     struct histogram late_ns; /* open loop: from when an entry was due until it was sent */
