@@ -4,8 +4,12 @@
 #include "bench/peer.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,6 +47,29 @@ bool peer_program_missing(const char *program, const char *package, char *reason
         snprintf(reason, bytes, "%s is not in PATH (%s)", program, package);
     }
     return !found;
+}
+
+int peer_apart(struct peer_job *job, int (*verb)(struct peer_job *job))
+{
+    const pid_t parent = getpid();
+    int status = 0;
+
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(getppid() == parent && verb(job) == 0 ? EX_OK : EX_SOFTWARE);
+    }
+    if (pid < 0) {
+        perror("making a process");
+        return -errno;
+    }
+    while (waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == EX_OK ? 0 : -ECHILD;
 }
 
 void peer_look_again(unsigned *looks)

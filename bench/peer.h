@@ -107,6 +107,10 @@ int peer_fail_because(const struct peer_end *end, const char *what, const char *
 /* Whether a program is not in PATH; then says so, with the package that has it. */
 bool peer_program_missing(const char *program, const char *package, char *reason, size_t bytes);
 
+/* Do something with a library that is touched in the processes of a crew only: in a process of its
+ * own, which is waited for. 0 or -errno. */
+int peer_apart(struct peer_job *job, int (*verb)(struct peer_job *job));
+
 /* For receivers that have to look again and again: yield, and after a while sleep. */
 void peer_look_again(unsigned *looks);
 

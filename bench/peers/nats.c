@@ -1,7 +1,9 @@
 /*
  * Peer nats: a JetStream stream in a nats-server of the benchmark's own, on a port of the loopback
  * interface that the kernel chooses (the server knows no unix sockets).
- * Runs on:  see peer.h; the library's own threads in each process too.
+ * Runs on:  see peer.h; the library's own threads in each process too. Streams are made in a process
+ *           of their own: processes that inherit a library that has been used count on from the same
+ *           number in the names of their inboxes, and so get each other's entries.
  * Practice: file storage; asynchronous publishing with up to 4,096 acknowledgements outstanding,
  *           which the library gathers into large writes, so that a batch is as many publishes
  *           (except for ping-pong, where each is sent at once); an ordered consumer, which the
@@ -71,35 +73,6 @@ static bool nats_ready(const struct peer_server *server, const struct peer_job *
     return peer_server_printed(server, "Server is ready") && url_find(job, url);
 }
 
-static int nats_open(struct peer_job *job)
-{
-    struct peer_server *server = calloc(1, sizeof *server);
-    char path[PATH_MAX + 16];
-
-    job->state = server;
-    snprintf(path, sizeof path, "%s/nats.conf", job->run_directory);
-    FILE *file = server ? fopen(path, "we") : NULL;
-    if (!file) {
-        perror(path);
-        return -errno;
-    }
-    fprintf(file,
-            "listen: \"127.0.0.1:-1\"\nports_file_dir: \"%s\"\n"
-            "jetstream { store_dir: \"%s\", max_file_store: %llu }\n",
-            job->run_directory, job->directory, (unsigned long long)job->settings->bytes_max);
-    fclose(file);
-    const char *const arguments[] = {"nats-server", "-c", path, NULL};
-    return peer_server_start(server, job, arguments, nats_ready);
-}
-
-static void nats_close(struct peer_job *job)
-{
-    if (job->state) {
-        peer_server_stop(job->state);
-    }
-    free(job->state);
-}
-
 static int nats_fail(const struct peer_end *end, natsStatus status, const char *what)
 {
     return peer_fail_because(end, what, natsStatus_GetText(status));
@@ -145,31 +118,76 @@ static int end_open(struct peer_end *end)
     return status != NATS_OK ? nats_fail(end, status, url) : 0;
 }
 
-/* Sender and receiver both make it; the second finds it there. */
-static natsStatus stream_make(struct client *client)
+static void end_close(struct peer_end *end)
+{
+    struct client *client = end->state;
+
+    natsSubscription_Destroy(client->subscription);
+    jsCtx_Destroy(client->stream);
+    natsConnection_Destroy(client->connection);
+    free(client);
+}
+
+static natsStatus stream_make(const struct client *client)
 {
     const char *subjects[] = {client->subject};
     jsStreamConfig config;
-    jsErrCode error = 0;
 
     jsStreamConfig_Init(&config);
     config.Name = client->subject;
     config.Subjects = subjects;
     config.SubjectsLen = 1;
     config.Storage = js_FileStorage;
-    const natsStatus status = js_AddStream(NULL, client->stream, &config, NULL, &error);
-    return error == JSStreamNameExistErr ? NATS_OK : status;
+    return js_AddStream(NULL, client->stream, &config, NULL, NULL);
 }
 
-static int nats_sender_open(struct peer_end *end)
+/* Of all channels. Were it left to sender and receiver, the server would sometimes refuse one of
+ * two that ask for the same stream at once. */
+static int streams_make(struct peer_job *job)
 {
-    const int result = end_open(end);
+    const unsigned channels = job->shape == PEER_PING ? 2 : 1;
+    int result = 0;
 
-    if (result < 0) {
-        return result;
+    for (unsigned channel = 0; channel < channels && result == 0; channel++) {
+        struct peer_end end = {.job = job, .channel = channel};
+        result = end_open(&end);
+        if (result == 0) {
+            const natsStatus status = stream_make(end.state);
+            result = status != NATS_OK ? nats_fail(&end, status, "making a stream") : 0;
+            end_close(&end);
+        }
     }
-    const natsStatus status = stream_make(end->state);
-    return status != NATS_OK ? nats_fail(end, status, "making a stream") : 0;
+    return result;
+}
+
+static int nats_open(struct peer_job *job)
+{
+    struct peer_server *server = calloc(1, sizeof *server);
+    char path[PATH_MAX + 16];
+
+    job->state = server;
+    snprintf(path, sizeof path, "%s/nats.conf", job->run_directory);
+    FILE *file = server ? fopen(path, "we") : NULL;
+    if (!file) {
+        perror(path);
+        return -errno;
+    }
+    fprintf(file,
+            "listen: \"127.0.0.1:-1\"\nports_file_dir: \"%s\"\n"
+            "jetstream { store_dir: \"%s\", max_file_store: %llu }\n",
+            job->run_directory, job->directory, (unsigned long long)job->settings->bytes_max);
+    fclose(file);
+    const char *const arguments[] = {"nats-server", "-c", path, NULL};
+    const int result = peer_server_start(server, job, arguments, nats_ready);
+    return result < 0 ? result : peer_apart(job, streams_make);
+}
+
+static void nats_close(struct peer_job *job)
+{
+    if (job->state) {
+        peer_server_stop(job->state);
+    }
+    free(job->state);
 }
 
 static int nats_send(struct peer_end *end, const char *entries, size_t count)
@@ -211,14 +229,11 @@ static int nats_receiver_open(struct peer_end *end)
         return result;
     }
     struct client *client = end->state;
-    natsStatus status = stream_make(client);
     jsSubOptions_Init(&options);
     options.Stream = client->subject;
     options.Ordered = true;
-    if (status == NATS_OK) {
-        status = js_SubscribeSync(&client->subscription, client->stream, client->subject, NULL,
-                                  &options, NULL);
-    }
+    natsStatus status = js_SubscribeSync(&client->subscription, client->stream, client->subject,
+                                         NULL, &options, NULL);
     if (status == NATS_OK) {
         status = natsSubscription_SetPendingLimits(client->subscription, -1, -1);
     }
@@ -243,23 +258,13 @@ static int nats_receive(struct peer_end *end)
     return 0;
 }
 
-static void end_close(struct peer_end *end)
-{
-    struct client *client = end->state;
-
-    natsSubscription_Destroy(client->subscription);
-    jsCtx_Destroy(client->stream);
-    natsConnection_Destroy(client->connection);
-    free(client);
-}
-
 const struct peer peer_nats = {.name = "nats",
                                .keeps = "page cache",
                                .pings = true,
                                .missing = nats_missing,
                                .open = nats_open,
                                .close = nats_close,
-                               .sender_open = nats_sender_open,
+                               .sender_open = end_open,
                                .send = nats_send,
                                .flush = nats_flush,
                                .sender_close = end_close,
