@@ -100,7 +100,7 @@ static bool image_is(const struct chunk_view *view, uint32_t unit, uint64_t chun
     if (!layout_inside(offset, chunk_size(chunk_no, arena->chunk_bytes), arena->bytes)) {
         return false;
     }
-    const struct chunk_header *header =
+    const volatile struct chunk_header *header =
         (const struct chunk_header *)(const void *)(arena->images + offset);
     /* The topic's id is written once, before its first entry is published [T1]. */
     return header->magic == CHUNK_MAGIC && header->chunk_no == chunk_no &&

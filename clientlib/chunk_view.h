@@ -4,7 +4,8 @@
  * Invariants: every hold has a pin word of its own; the current chunk, if any, is the last hold. A
  *             hold that no given entry lies in (`used`) goes when the view moves on.
  * Trust:      pinned images are the broker's and complete; one whose header doesn't fit was reused
- *             before the pin and is asked for again.
+ *             before the pin and is asked for again. A pin can be revoked (--pin-timeout), and the
+ *             image filled anew while it is read, so no word of it is read twice.
  * Ordering:   after an unpin, arena_short is looked at as `parked` is after a publication [W2].
  * Not here:   frames (entry_walk.h).
  */
@@ -80,9 +81,16 @@ void chunk_view_trim(struct chunk_view *view, struct client_lane *lane);
 /* Lets go of everything; lane may be NULL. */
 void chunk_view_release(struct chunk_view *view, struct client_lane *lane);
 
-static inline const struct chunk_header *chunk_view_header(const struct chunk_view *view)
+/* The base seq of the current chunk, read once: what is compared is what is used. */
+static inline uint64_t chunk_view_base_seq(const struct chunk_view *view)
 {
-    return (const struct chunk_header *)(const void *)view->image;
+    return ((const volatile struct chunk_header *)(const void *)view->image)->base_seq;
+}
+
+/* The header of the frame at an offset of the current chunk. */
+static inline struct frame_header chunk_view_frame(const struct chunk_view *view, uint64_t offset)
+{
+    return frame_header_copy(view->image + offset);
 }
 
 static inline struct chunk_hold *chunk_view_hold(struct chunk_view *view)

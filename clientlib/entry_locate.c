@@ -11,13 +11,11 @@ static int outcome_of(int outcome)
 /* Does the entry with this seq begin in the current chunk, or behind it? */
 static bool chunk_begins_at_or_before(const struct chunk_view *view, uint64_t seq)
 {
-    const struct chunk_header *header = chunk_view_header(view);
-    if (header->base_seq != seq) {
-        return header->base_seq < seq;
+    const uint64_t base_seq = chunk_view_base_seq(view);
+    if (base_seq != seq) {
+        return base_seq < seq;
     }
-    const struct frame_header *first =
-        (const struct frame_header *)(const void *)(view->image + CHUNK_HEADER_BYTES);
-    return (first->flags & (FRAME_FIRST | FRAME_PAD)) != 0;
+    return (chunk_view_frame(view, CHUNK_HEADER_BYTES).flags & (FRAME_FIRST | FRAME_PAD)) != 0;
 }
 
 /* Looks among the tail chunks that the topic's map names. 0, CHUNK_VIEW_ABSENT or as
@@ -69,14 +67,13 @@ static uint64_t chunk_first_seq(const struct chunk_view *view, uint64_t tail)
 {
     uint64_t offset = CHUNK_HEADER_BYTES;
     while (offset + FRAME_HEADER_BYTES <= view->bytes && view->start + offset < tail) {
-        const struct frame_header *frame =
-            (const struct frame_header *)(const void *)(view->image + offset);
-        if ((frame->flags & (FRAME_FIRST | FRAME_PAD)) == FRAME_FIRST) {
-            return frame->seq;
+        const struct frame_header frame = chunk_view_frame(view, offset);
+        if ((frame.flags & (FRAME_FIRST | FRAME_PAD)) == FRAME_FIRST) {
+            return frame.seq;
         }
-        offset += frame_bytes(frame->size);
+        offset += frame_bytes(frame.size);
     }
-    return chunk_view_header(view)->base_seq + 1; /* it holds a part of that one alone */
+    return chunk_view_base_seq(view) + 1; /* it holds a part of that one alone */
 }
 
 int walk_locate_time(struct entry_walk *walk, struct client_lane *lane, struct expiry expiry)

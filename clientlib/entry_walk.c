@@ -15,6 +15,12 @@ enum {
     PREFETCH_BYTES = 4096,
 };
 
+/* A frame of the current image: its header, read once, and where its payload lies. */
+struct walk_frame {
+    struct frame_header header;
+    const unsigned char *payload;
+};
+
 void walk_init(struct entry_walk *walk, const struct tusk_topic *topic)
 {
     *walk = (struct entry_walk){.view = {.topic = topic}};
@@ -119,7 +125,7 @@ static int frame_refused(struct entry_walk *walk, struct client_lane *lane)
 /* The frame at the walk's position, entering chunks and passing PADs. 0, WALK_FULL,
  * WALK_TAKEN_BACK or an error. */
 static int walk_frame(struct entry_walk *walk, struct client_lane *lane, struct expiry expiry,
-                      const struct frame_header **frame)
+                      struct walk_frame *frame)
 {
     struct chunk_view *view = &walk->view;
     const uint64_t chunk_bytes = lane->tusk->directory->header.chunk_bytes;
@@ -135,17 +141,17 @@ static int walk_frame(struct entry_walk *walk, struct client_lane *lane, struct 
             }
         }
         const uint64_t offset = walk->position - view->start;
-        const struct frame_header *here =
-            (const struct frame_header *)(const void *)(view->image + offset);
-        if (UNLIKELY(frame_bytes(here->size) > view->bytes - offset)) {
+        const struct frame_header here = chunk_view_frame(view, offset);
+        if (UNLIKELY(frame_bytes(here.size) > view->bytes - offset)) {
             return frame_refused(walk, lane);
         }
-        if (__builtin_expect((here->flags & FRAME_PAD) == 0, 1)) {
-            *frame = here;
+        if (__builtin_expect((here.flags & FRAME_PAD) == 0, 1)) {
+            frame->header = here;
+            frame->payload = view->image + offset + FRAME_HEADER_BYTES;
             return 0;
         }
         walk->position =
-            frame_settle(walk->position + frame_bytes(here->size), view->chunk_no, chunk_bytes);
+            frame_settle(walk->position + frame_bytes(here.size), view->chunk_no, chunk_bytes);
     }
 }
 
@@ -158,7 +164,7 @@ static void walk_pass(struct entry_walk *walk, const struct client_lane *lane, u
 
 /* The first frame of the entry with the walk's seq. 0, or as walk_frame(), or -ENODATA. */
 static int walk_first_frame(struct entry_walk *walk, struct client_lane *lane, struct expiry expiry,
-                            const struct frame_header **frame)
+                            struct walk_frame *frame)
 {
     uint64_t backed_from = UINT64_MAX; /* chunk: each step back goes further back */
     for (;;) {
@@ -166,7 +172,7 @@ static int walk_first_frame(struct entry_walk *walk, struct client_lane *lane, s
         if (UNLIKELY(outcome != 0)) {
             return outcome;
         }
-        const struct frame_header *here = *frame;
+        const struct frame_header *here = &frame->header;
         if (__builtin_expect(here->seq == walk->seq && (here->flags & FRAME_FIRST) != 0, 1)) {
             return 0;
         }
@@ -189,9 +195,9 @@ static int walk_first_frame(struct entry_walk *walk, struct client_lane *lane, s
 }
 
 /* Copies the fragments of an entry, whose first frame this is, into a block. 0, or as
- * walk_frame(). On success the walk stands behind the entry. */
+ * walk_frame(). On success the walk stands behind the entry, whose last frame *frame is. */
 static int walk_assemble(struct entry_walk *walk, struct client_lane *lane,
-                         const struct frame_header *frame, uint64_t total, struct expiry expiry,
+                         struct walk_frame *frame, uint64_t total, struct expiry expiry,
                          unsigned char **bytes)
 {
     struct walk_block *block = block_new(walk, total);
@@ -201,12 +207,12 @@ static int walk_assemble(struct entry_walk *walk, struct client_lane *lane,
     uint64_t copied = 0;
     uint64_t skip = FRAGMENT_TOTAL_BYTES;
     for (;;) {
-        const uint64_t size = frame->size;
-        const bool last = (frame->flags & FRAME_LAST) != 0;
+        const uint64_t size = frame->header.size;
+        const bool last = (frame->header.flags & FRAME_LAST) != 0;
         if (size < skip || size - skip > total - copied) {
             return frame_refused(walk, lane);
         }
-        memcpy(block->bytes + copied, (const unsigned char *)(frame + 1) + skip, size - skip);
+        memcpy(block->bytes + copied, frame->payload + skip, size - skip);
         copied += size - skip;
         skip = 0;
         if (!chunk_view_intact(&walk->view) || (last && copied != total)) {
@@ -216,11 +222,11 @@ static int walk_assemble(struct entry_walk *walk, struct client_lane *lane,
         if (last) {
             break;
         }
-        const int outcome = walk_frame(walk, lane, expiry, &frame);
+        const int outcome = walk_frame(walk, lane, expiry, frame);
         if (outcome != 0) {
             return outcome;
         }
-        if (frame->seq != walk->seq || (frame->flags & FRAME_FIRST) != 0) {
+        if (frame->header.seq != walk->seq || (frame->header.flags & FRAME_FIRST) != 0) {
             return frame_refused(walk, lane);
         }
     }
@@ -229,36 +235,35 @@ static int walk_assemble(struct entry_walk *walk, struct client_lane *lane,
 }
 
 /* Copies an entry that lies in one piece, since its chunk can't be held. 0 or -ENOMEM. */
-static int walk_copy(struct entry_walk *walk, const struct frame_header *frame,
-                     struct tusk_entry *entry)
+static int walk_copy(struct entry_walk *walk, struct tusk_entry *entry)
 {
     struct walk_block *block = block_new(walk, entry->size);
     if (block == NULL) {
         return -ENOMEM;
     }
-    memcpy(block->bytes, frame + 1, entry->size);
+    memcpy(block->bytes, entry->data, entry->size);
     entry->data = block->bytes;
     return 0;
 }
 
 /* An entry that lies in one frame, in place. As walk_give(). */
 static int walk_give_whole(struct entry_walk *walk, struct client_lane *lane,
-                           const struct frame_header *frame, size_t size_max,
+                           const struct walk_frame *frame, size_t size_max,
                            struct tusk_entry *entry)
 {
-    const uint64_t size = frame->size;
+    const uint64_t size = frame->header.size;
     if (size > size_max) {
         return WALK_OVER;
     }
     *entry = (struct tusk_entry){
-        .data = frame + 1,
+        .data = frame->payload,
         .size = size,
         .seq = walk->seq,
-        .time_ns = frame->time_ns,
+        .time_ns = frame->header.time_ns,
         .deliveries = walk->deliveries,
     };
     if (UNLIKELY(walk->view.transient)) {
-        const int error = walk_copy(walk, frame, entry);
+        const int error = walk_copy(walk, entry);
         if (error != 0) {
             return error;
         }
@@ -267,21 +272,20 @@ static int walk_give_whole(struct entry_walk *walk, struct client_lane *lane,
         return frame_refused(walk, lane); /* a place of the same seq in another topic's chunk */
     }
     chunk_view_hold(&walk->view)->used = !walk->view.transient;
-    walk_pass(walk, lane, entry->size);
+    walk_pass(walk, lane, size);
     walk->seq++;
     return WALK_ENTRY;
 }
 
 /* An entry of several fragments, put together. As walk_give(). */
 static int walk_give_parts(struct entry_walk *walk, struct client_lane *lane,
-                           const struct frame_header *frame, size_t size_max,
-                           struct tusk_entry *entry, struct expiry expiry)
+                           struct walk_frame *frame, size_t size_max, struct tusk_entry *entry,
+                           struct expiry expiry)
 {
-    uint64_t total;
-    if (frame->size < FRAGMENT_TOTAL_BYTES) {
+    if (frame->header.size < FRAGMENT_TOTAL_BYTES) {
         return frame_refused(walk, lane);
     }
-    memcpy(&total, frame + 1, sizeof total);
+    const uint64_t total = *(const volatile uint64_t *)(const void *)frame->payload; /* once */
     if (total > ENTRY_BYTES_MAX) {
         return frame_refused(walk, lane);
     }
@@ -289,7 +293,7 @@ static int walk_give_parts(struct entry_walk *walk, struct client_lane *lane,
         return WALK_OVER;
     }
     const uint64_t position = walk->position;
-    const uint64_t time_ns = frame->time_ns;
+    const uint64_t time_ns = frame->header.time_ns;
     unsigned char *bytes = NULL;
     const int outcome = walk_assemble(walk, lane, frame, total, expiry, &bytes);
     if (outcome != 0) {
@@ -307,10 +311,10 @@ static int walk_give_parts(struct entry_walk *walk, struct client_lane *lane,
 
 /* Fills *entry from its first frame. WALK_ENTRY, WALK_OVER, or as walk_frame(). */
 static inline int walk_give(struct entry_walk *walk, struct client_lane *lane,
-                            const struct frame_header *frame, size_t size_max,
-                            struct tusk_entry *entry, struct expiry expiry)
+                            struct walk_frame *frame, size_t size_max, struct tusk_entry *entry,
+                            struct expiry expiry)
 {
-    if (__builtin_expect((frame->flags & FRAME_LAST) != 0, 1)) {
+    if (__builtin_expect((frame->header.flags & FRAME_LAST) != 0, 1)) {
         return walk_give_whole(walk, lane, frame, size_max, entry);
     }
     return walk_give_parts(walk, lane, frame, size_max, entry, expiry);
@@ -332,18 +336,18 @@ static int walk_try(struct entry_walk *walk, struct client_lane *lane, uint64_t 
                 return error;
             }
         }
-        const struct frame_header *frame;
+        struct walk_frame frame;
         const int outcome = walk_first_frame(walk, lane, expiry, &frame);
         if (UNLIKELY(outcome != 0)) {
             return outcome;
         }
-        if (UNLIKELY(walk->time_filter) && frame->time_ns < walk->time_ns) {
+        if (UNLIKELY(walk->time_filter) && frame.header.time_ns < walk->time_ns) {
             walk->seq++;
-            walk_pass(walk, lane, frame->size);
+            walk_pass(walk, lane, frame.header.size);
             continue;
         }
         walk->time_filter = false;
-        return walk_give(walk, lane, frame, size_max, entry, expiry);
+        return walk_give(walk, lane, &frame, size_max, entry, expiry);
     }
     return WALK_END;
 }
@@ -377,12 +381,12 @@ static bool run_can_begin(const struct entry_walk *walk)
 /* Asks for what lies ahead of a frame, where so many frames and bytes of the chunk follow: each
  * frame says where the next one is, so the processor alone would wait for one after the other.
  * Nothing behind the last visible frame is asked for: the engine writes there. */
-static inline void frame_prefetch(const struct frame_header *frame, uint64_t frames, uint64_t bytes)
+static inline void frame_prefetch(const unsigned char *frame, uint64_t frames, uint64_t bytes)
 {
     uint64_t ahead = frames * FRAME_HEADER_BYTES; /* at least */
     ahead = ahead < bytes ? ahead : bytes;
     ahead = ahead < PREFETCH_BYTES ? ahead : PREFETCH_BYTES;
-    const char *end = (const char *)frame + ahead;
+    const unsigned char *end = frame + ahead;
     __builtin_prefetch(end - CACHE_LINE_BYTES);
     __builtin_prefetch(end - 2 * CACHE_LINE_BYTES); /* small frames are up to two lines apart */
 }
@@ -405,19 +409,18 @@ size_t walk_run(struct entry_walk *walk, const struct client_lane *lane, uint64_
     size_t room = *left;
     size_t count = 0;
     while (count < limit && image_bytes - offset >= FRAME_HEADER_BYTES) {
-        const struct frame_header *frame =
-            (const struct frame_header *)(const void *)(image + offset);
-        frame_prefetch(frame, frames - count, image_bytes - offset);
-        const uint64_t size = frame->size;
+        frame_prefetch(image + offset, frames - count, image_bytes - offset);
+        const struct frame_header frame = frame_header_copy(image + offset);
+        const uint64_t size = frame.size;
         const uint64_t bytes = frame_bytes(size);
-        if ((frame->flags & (WHOLE | FRAME_PAD | FRAME_DAMAGED)) != WHOLE ||
-            frame->seq != seq + count || size > room || bytes > image_bytes - offset) {
+        if ((frame.flags & (WHOLE | FRAME_PAD | FRAME_DAMAGED)) != WHOLE ||
+            frame.seq != seq + count || size > room || bytes > image_bytes - offset) {
             break;
         }
-        entries[count] = (struct tusk_entry){.data = frame + 1,
+        entries[count] = (struct tusk_entry){.data = image + offset + FRAME_HEADER_BYTES,
                                              .size = size,
                                              .seq = seq + count,
-                                             .time_ns = frame->time_ns,
+                                             .time_ns = frame.time_ns,
                                              .deliveries = deliveries};
         room -= size;
         offset += bytes;

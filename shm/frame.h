@@ -2,7 +2,9 @@
  * Frame: how entries lie in the log, in a chunk's image and in its slot alike.
  * A topic's log is cut into chunks: the first SMALL_CHUNKS have S = C / 16 bytes, later ones C.
  * A chunk begins with a chunk header; frames follow on 16-byte alignment. Little-endian.
- * Not here: checksums (broker/checksum.h); clients read frames that the broker has checked.
+ * Trust:    the broker alone writes images, but one that a client reads can be taken back under its
+ *           eyes (--pin-timeout): it copies a header once, checks the copy and uses only that.
+ * Not here: checksums (broker/checksum.h).
  */
 #ifndef TUSK_SHM_FRAME_H
 #define TUSK_SHM_FRAME_H
@@ -39,6 +41,28 @@ struct frame_header {
 LAYOUT_SIZE(struct frame_header, 32);
 LAYOUT_AT(struct frame_header, seq, 8);
 LAYOUT_AT(struct frame_header, flags, 24);
+
+/*
+ * The only read of a frame's header in an image that can be taken back and filled anew meanwhile: what
+ * is checked and what is used is this copy.
+ */
+static inline struct frame_header frame_header_copy(const void *place)
+{
+    const volatile uint64_t *word = place;
+    const uint64_t first = word[0];
+    const uint64_t seq = word[1];
+    const uint64_t time_ns = word[2];
+    const uint64_t last = word[3];
+    return (struct frame_header){
+        .size = (uint32_t)first,
+        .checksum = (uint32_t)(first >> 32),
+        .seq = seq,
+        .time_ns = time_ns,
+        .flags = (uint16_t)last,
+        .sync = (uint16_t)(last >> 16),
+        .salt = (uint32_t)(last >> 32),
+    };
+}
 
 struct chunk_header {
     uint32_t magic;

@@ -472,6 +472,47 @@ Test(read, what_a_batch_finds_in_a_chunk_that_goes_meanwhile_is_not_given)
     tusk_reader_close(reader);
 }
 
+/* A frame's header of which another thread writes now the one word, now the other. */
+static struct {
+    struct atom *word; /* the first of the header: its size and checksum */
+    uint64_t right;
+    uint64_t wrong;
+    _Atomic bool stop;
+} flipped;
+
+static void *flip(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&flipped.stop)) {
+        atom_store_relaxed(flipped.word, flipped.wrong); /* no order: at any time */
+        atom_store_relaxed(flipped.word, flipped.right); /* the same */
+    }
+    return NULL;
+}
+
+Test(read, a_size_that_changes_under_the_reader_never_leads_outside_of_the_chunk)
+{
+    enum { READS = 400 };
+    const uint64_t total = 4 * stage.directory->header.arena_bytes; /* it says of itself */
+    cr_assert_eq(tusk_append(topic, payload, 90000, NULL), 0);
+    struct frame_header *frame = frame_of(0);
+    cr_assert_eq(frame->flags, FRAME_FIRST);
+    memcpy(frame + 1, &total, sizeof total);
+    flipped.word = (struct atom *)(void *)frame;
+    flipped.right = atom_load_relaxed(flipped.word); /* nobody else writes it */
+    flipped.wrong = (flipped.right & ~(uint64_t)UINT32_MAX) | total;
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, flip, NULL), 0);
+    for (int i = 0; i < READS; i++) {
+        struct tusk_reader *reader = reader_at(TUSK_FROM_EARLIEST, 0);
+        struct tusk_entry entry;
+        cr_assert_eq(tusk_reader_next(reader, &entry, 0), -EBADMSG);
+        tusk_reader_close(reader);
+    }
+    atomic_store(&flipped.stop, true);
+    pthread_join(thread, NULL);
+}
+
 Test(read, from_a_time_and_from_the_latest)
 {
     append_some(0, 40);
