@@ -185,7 +185,7 @@ static enum submit_outcome open_take(struct store *store, struct lane *lane,
     if (submission->bytes != sizeof open) {
         return submit_hostile(lane, "sent a STREAM_OPEN whose body has the wrong size");
     }
-    memcpy(&open, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES), sizeof open);
+    lane_engine_copy(&open, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES), sizeof open);
     struct topic *topic =
         topic_set_find(&store->topics, submission->topic, submission->incarnation);
     const bool no_wait = (submission->flags & SUBMIT_NO_WAIT) != 0;
@@ -251,8 +251,7 @@ static bool size_fits(const struct stream *stream, uint64_t size, uint64_t body_
 static uint64_t size_copy(const unsigned char *at)
 {
     uint64_t size;
-    memcpy(&size, at, sizeof size);
-    fence_compiler(); /* what is used is this copy */
+    lane_engine_copy(&size, at, sizeof size);
     return size;
 }
 
@@ -278,7 +277,7 @@ static int size_take(struct stream *stream, const unsigned char *body, uint64_t 
 {
     const uint64_t missing = sizeof stream->size - stream->size_bytes;
     const uint64_t count = missing < bytes ? missing : bytes;
-    memcpy((unsigned char *)&stream->size + stream->size_bytes, body, count);
+    lane_engine_copy((unsigned char *)&stream->size + stream->size_bytes, body, count);
     stream->size_bytes += (uint32_t)count;
     stream->taken += count;
     if (stream->size_bytes < sizeof stream->size) {

@@ -20,6 +20,14 @@ static uint64_t name_hash(const char *name, size_t length)
     return hash;
 }
 
+/* Does the descriptor have this name? Where it has not the incarnation any more, it says nothing. */
+static bool name_is(const struct topic_shm *shm, const char *name, size_t length)
+{
+    const bool same = shm->name_bytes == length && memcmp(shm->name, name, length) == 0;
+    fence_loads(); /* before the look at the incarnation */
+    return same;
+}
+
 /* One that is in use already and still names the topic, or NULL. */
 static struct descriptor *descriptor_share(struct tusk *tusk, const char *name, size_t length,
                                            uint64_t hash)
@@ -29,8 +37,7 @@ static struct descriptor *descriptor_share(struct tusk *tusk, const char *name, 
     LIST_FOREACH(found, &tusk->descriptors, siblings)
     {
         /* Name and length stay as they are while the incarnation does. */
-        if (found->hash == hash && found->shm->name_bytes == length &&
-            memcmp(found->shm->name, name, length) == 0 &&
+        if (found->hash == hash && name_is(found->shm, name, length) &&
             incarnation_check(found->shm, found->incarnation) == 0) {
             found->refs++;
             break;

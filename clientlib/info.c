@@ -26,6 +26,7 @@ static struct tusk_topic_stat stat_read(const struct topic_shm *topic)
         cursor_exists && cursor_seq > stat.first_seq ? cursor_seq : stat.first_seq;
     stat.unread = stat.next_seq > from ? stat.next_seq - from : 0;
     stat.bytes = tail_position > first_position ? tail_position - first_position : 0;
+    fence_loads(); /* and what is looked at next is not older: is it still the same topic? */
     return stat;
 }
 
@@ -63,7 +64,7 @@ static bool topic_copy(const struct topic_shm *topic, char name[TOPIC_NAME_BYTES
         return false;
     }
     const uint64_t incarnation = atom_load_relaxed(&topic->incarnation); /* [T3] */
-    const uint64_t bytes = topic->name_bytes;
+    const uint64_t bytes = *(const volatile uint64_t *)&topic->name_bytes; /* once */
     if (bytes > TOPIC_NAME_BYTES_MAX) {
         return false;
     }

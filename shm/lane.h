@@ -23,6 +23,7 @@
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "shm/atom.h"
 #include "shm/layout.h"
@@ -182,6 +183,14 @@ static inline struct submission submission_copy(const struct lane_map *map, uint
     copy.user_data = word[2];
     copy.arg = word[3];
     return copy;
+}
+
+/* The only read of bytes of a submission's body that are looked at, and not only copied to the log:
+ * the copy is checked and used. */
+static inline void lane_engine_copy(void *copy, const void *body, uint64_t bytes)
+{
+    memcpy(copy, body, bytes);
+    fence_compiler(); /* it is not read from the lane again */
 }
 
 #endif
