@@ -110,14 +110,15 @@ int append_publish(struct append *append, struct lane_op **wait)
 }
 
 /* Until both are done. The WAIT is done behind the append, so one sleep ends with both. A refusal
- * needs no WAIT: one that has come is the answer, whatever became of that. What asks not to wait
- * for others does not wait for the disk either, to be refused. */
+ * needs no WAIT: one that has come is the answer, whatever became of that. What asks not to wait for
+ * others, or to be appended at one seq only, does not wait for the disk to be refused. */
 static int append_await(struct append *append, struct lane_op *wait)
 {
     struct client_lane *lane = append->lane;
     struct lane_op *op = append->op;
     int error = 0;
-    if (wait == NULL || (append->topic->flags & SUBMIT_NO_WAIT) != 0) {
+    const unsigned flags = append->topic->flags | append->flags;
+    if (wait == NULL || (flags & (SUBMIT_NO_WAIT | SUBMIT_AT)) != 0) {
         error = lane_op_await(lane, op, append->expiry, false);
     }
     if (error == 0 && wait != NULL && !(op->state == LANE_OP_DONE && op->result.error < 0)) {

@@ -386,6 +386,21 @@ Test(append_each, what_does_not_wait_is_refused_without_waiting_for_the_disk)
     tusk_disconnect(patient);
 }
 
+Test(append_each, what_would_get_another_seq_is_refused_without_waiting_for_the_disk)
+{
+    struct tusk_options options = TUSK_OPTIONS_INIT;
+    options.timeout_ms = -1;
+    struct tusk *patient = stage_connect(&stage, &options);
+    struct tusk_topic *other;
+    cr_assert_eq(tusk_topic_open(patient, "other", NULL, &other), 0);
+    stage_set(&stage.durable_held, true);
+    cr_assert_eq(tusk_submit(other, "y", 1, 0), 0);
+    cr_assert_eq(tusk_append_at(other, 7, "x", 1), -EILSEQ);
+    atomic_store(&stage.durable_held, false);
+    cr_assert_eq(tusk_append_at(other, 1, "x", 1), 0);
+    tusk_disconnect(patient);
+}
+
 Test(append_each, a_flush_and_withheld_completions_are_waited_for_together)
 {
     stage_set(&stage.durable_held, true);
