@@ -115,7 +115,7 @@ static void expect_undisturbed(uint32_t n)
 
 Test(hostile, a_lane_full_of_random_bytes)
 {
-    const struct process_counts before = process_count(broker->pid);
+    const struct process_counts before = broker_counts(tusk);
     for (uint32_t round = 0; round < 60; round++) {
         struct intruder intruder = intrude();
         payload_fill(intruder.lane, intruder.lane_bytes, 99, round);
@@ -123,7 +123,7 @@ Test(hostile, a_lane_full_of_random_bytes)
         expect_undisturbed(round);
         leave(&intruder);
     }
-    wait_until(process_count(broker->pid).fds == before.fds, 10000);
+    wait_until(process_count(broker->pid).fds <= before.fds, 10000);
     check_is(info_of(topic_of(tusk, "honest")).next_seq, 60);
 }
 

@@ -392,7 +392,7 @@ Test(namespaces, a_removed_one_is_gone_and_one_made_again_is_another)
     check_is(tusk_namespace_delete(connection, "gone"), -EBUSY);
     append_numbered(topic_of(connection, "t"), 1, 100, 1, 100);
     tusk_disconnect(connection);
-    const struct process_counts before = process_count(broker->pid);
+    const struct process_counts before = broker_counts(tusk);
     int result;
     wait_until((result = tusk_namespace_delete(tusk, "gone")) != -EBUSY, 5000);
     check_ok(result);

@@ -125,7 +125,7 @@ Test(threads, an_ended_one_gives_its_lane_back)
     append_text(shared_topic, "x");
     run_threads(1, append_once);
     const struct process_counts own = process_count(getpid());
-    const struct process_counts theirs = process_count(broker->pid);
+    const struct process_counts theirs = broker_counts(tusk);
     for (int i = 0; i < 300; i++) {
         run_threads(1, append_once);
     }

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,7 +43,20 @@ static FILE *proc_open(pid_t pid, const char *what)
     return file;
 }
 
-/* Threads but those that the kernel adds to a process for its io_uring work, as it likes. */
+/* The kernel's flags of a task, PF_... in its include/linux/sched.h, are field 9 of its stat. */
+enum { TASK_EXITING = 0x4, TASK_IO_WORKER = 0x10 };
+
+static bool task_counts(FILE *stat)
+{
+    char line[1024];
+    unsigned flags = TASK_EXITING;
+    const char *fields = fgets(line, sizeof line, stat) != NULL ? strrchr(line, ')') : NULL;
+    return fields != NULL && sscanf(fields, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+           (flags & (TASK_EXITING | TASK_IO_WORKER)) == 0;
+}
+
+/* Threads but those that the kernel adds to a process for its io_uring work, as it likes, and those
+ * that it has not removed yet: one that was joined is listed for a moment more. */
 static uint64_t threads_of(pid_t pid)
 {
     char path[64];
@@ -51,11 +65,10 @@ static uint64_t threads_of(pid_t pid)
     DIR *directory = opendir(path);
     check_say(directory != NULL, "cannot read %s: %m", path);
     for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
-        char name[32] = "";
-        (void)snprintf(path, sizeof path, "/proc/%d/task/%.16s/comm", (int)pid, entry->d_name);
+        (void)snprintf(path, sizeof path, "/proc/%d/task/%.16s/stat", (int)pid, entry->d_name);
         FILE *file = entry->d_name[0] != '.' ? fopen(path, "re") : NULL;
         if (file != NULL) {
-            count += fgets(name, sizeof name, file) != NULL && strncmp(name, "iou-", 4) != 0;
+            count += task_counts(file);
             (void)fclose(file);
         }
     }

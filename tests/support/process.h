@@ -1,7 +1,9 @@
 /*
  * Process: what a process holds, counted from /proc.
  * Runs on:    anywhere.
- * Invariants: a count is a look at one moment; tests wait for it to come back to a baseline.
+ * Invariants: a count is a look at one moment. A baseline is taken of a process that has finished
+ *             what it was asked (session.h: broker_counts()), and tests wait for what is held to
+ *             come down to it.
  * Trust:      the kernel.
  * Not here:   starting and ending processes (tuskd.h, clients.h, program.h).
  */

@@ -202,6 +202,13 @@ void reap_all(struct tusk *connection, struct tusk_completion *completions, size
     deadline_doing(NULL);
 }
 
+struct process_counts broker_counts(struct tusk *connection)
+{
+    char value[64];
+    check(tusk_namespace_get(connection, "fsync", value, sizeof value) > 0);
+    return process_count(broker->pid);
+}
+
 struct counter_search {
     const char *name;
     uint64_t value;

@@ -12,6 +12,7 @@
 
 #include "tests/support/check.h"
 #include "tests/support/deadline.h"
+#include "tests/support/process.h"
 #include "tests/support/tuskd.h"
 
 /* Of the test that runs, between session_begin() and session_end(). */
@@ -62,6 +63,11 @@ struct tusk_topic_stat info_of(struct tusk_topic *topic);
 
 /* Fill the array with so many completions of this thread, in the order in which they come. */
 void reap_all(struct tusk *connection, struct tusk_completion *completions, size_t count);
+
+/* What the broker holds when it has finished what was asked of it so far. It answers before it closes
+ * its own copies of the descriptors that it has sent, so a count of the moment of an answer may be
+ * too high; a further request is answered behind that. */
+struct process_counts broker_counts(struct tusk *connection);
 
 /* A counter of the broker; it must exist. */
 uint64_t counter_of(struct tusk *connection, const char *name);

@@ -100,7 +100,7 @@ Test(broker_clients, storm_of_connections_leaves_nothing)
         cr_expect_null(result, "a client got %s", strerror(-(int)(intptr_t)result));
     }
     wait_until(counter_in(&directory, COUNTER_SESSIONS) == 0, ANSWER_MS);
-    wait_until(process_count(getpid()).fds == before.fds, ANSWER_MS);
+    wait_until(process_count(getpid()).fds <= before.fds, ANSWER_MS);
     wait_until(maps_of(MAPS_LANE) == 0, ANSWER_MS);
     cr_expect_gt(counter_in(&directory, COUNTER_SESSIONS_OPENED), STORM_CONNECTS);
     mapping_close(&directory);
