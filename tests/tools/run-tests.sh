@@ -5,32 +5,38 @@
 # starts brokers once more, with that backend.
 # Counts test cases: those of Criterion programs one by one (from their TAP files), other programs,
 # models and checks as one each. A skip that tests/expected-skips doesn't name is a failure.
-# Logs of what failed stay in build/test-logs. The last line is "N passed, N failed[, N skipped]".
+# Beneath what failed stands why, and all of it once more at the end. Logs of what failed stay in
+# build/test-logs. The last line is "N passed, N failed[, N skipped]".
 . "$(dirname "$0")/common.sh"
 
 logs=$root/build/test-logs
 passed=0
 failed=0
 skipped=0
+failures=()
 leave_s=10
+why_lines=8
 
-# count PHASE NAME pass|fail|skip
+# count PHASE NAME pass|fail|skip [WHY]
 count() {
+    local failure=''
     case $3 in
     pass) passed=$((passed + 1)) ;;
     skip)
         if grep -qxF -- "$2" <(sed 's/[[:space:]]*#.*//' "$root/tests/expected-skips"); then
             skipped=$((skipped + 1))
         else
-            failed=$((failed + 1))
-            say "  UNEXPECTED SKIP $1: $2"
+            failure="  UNEXPECTED SKIP $1: $2"
         fi
         ;;
-    *)
-        failed=$((failed + 1))
-        say "  FAILED $1: $2"
-        ;;
+    *) failure="  FAILED $1: $2" ;;
     esac
+    if [[ $failure ]]; then
+        failed=$((failed + 1))
+        [[ -z ${4-} ]] || failure+=$'\n      '${4//$'\n'/$'\n'      }
+        failures+=("$failure")
+        say "$failure"
+    fi
 }
 
 phase_begin() {
@@ -82,14 +88,53 @@ test_log() {
         inside' "$1"
 }
 
+# The last lines of a log.
+why_log() {
+    tail -n "$why_lines" "$1" | cut -c 1-400
+}
+
+# Why a test ended badly, from its part of CTest's log; of a case of it: what was printed since the
+# failure before it that tells something.
+why_test() {
+    awk -v wanted="${2-}" -v most="$why_lines" '
+        function take(line) {
+            lines[++count] = substr(line, 1, 400)
+        }
+        /^<end of output>$/ { exit }
+        /^Output:$/ { inside = 1; next }
+        !inside || /^-+$/ { next }
+        /^\[FAIL\] / {
+            if (index($0, "[FAIL] " wanted ": ") == 1) {
+                if (!count || !/: \([0-9.]+s\)$/)
+                    take($0)
+                exit
+            }
+            if (wanted != "") {
+                count = 0
+                next
+            }
+        }
+        wanted == "" && !/^ *$/ { take($0); next }
+        /^\[----\] +$/ || /\/check\.c:[0-9]+: Assertion Failed$/ { next }
+        /^\[----\]|^deadline passed|^in a thread|^in teardown|Z (error|fatal) |Sanitizer|runtime error:|invariant broken/ {
+            take($0)
+        }
+        END {
+            first = wanted == "" && count > most ? count - most + 1 : 1
+            for (i = first; i <= count && i < first + most; i++)
+                print lines[i]
+        }' "$1"
+}
+
 # ctest_count DIR NAME RESULT: counts one CTest test of a build, by its cases if it wrote any.
 ctest_count() {
-    local dir=$1 name=$2 result=$3 tap=$1/tests/$2.tap cases='' case_name
+    local dir=$1 name=$2 result=$3 tap=$1/tests/$2.tap cases='' case_name why log
+    log=$logs/$phase-$2.log
     [[ -s $tap ]] && cases=$(tap_results "$tap")
     if [[ $result == fail ]]; then
-        test_log "$dir/Testing/Temporary/LastTest.log" "$name" >"$logs/$phase-$name.log"
+        test_log "$dir/Testing/Temporary/LastTest.log" "$name" >"$log"
         if [[ $'\n'$cases$'\n' != *" fail"$'\n'* ]]; then
-            count "$phase" "$name (did not end well)" fail
+            count "$phase" "$name (did not end well)" fail "$(why_test "$log")"
         fi
         say "  log: build/test-logs/$phase-$name.log"
     fi
@@ -98,7 +143,9 @@ ctest_count() {
         return
     fi
     while read -r case_name result; do
-        count "$phase" "$name::$case_name" "$result"
+        why=''
+        [[ $result != fail || ! -s $log ]] || why=$(why_test "$log" "$case_name")
+        count "$phase" "$name::$case_name" "$result" "$why"
     done <<<"$cases"
 }
 
@@ -109,7 +156,8 @@ suite() {
     shift 2
     if ! "$root/tests/tools/build.sh" "$preset" 2>"$logs/$phase-build.log"; then
         tail -n 30 "$logs/$phase-build.log"
-        count "$phase" "build (log: build/test-logs/$phase-build.log)" fail
+        count "$phase" "build (log: build/test-logs/$phase-build.log)" fail \
+            "$(why_log "$logs/$phase-build.log")"
         phase_end
         return
     fi
@@ -118,7 +166,8 @@ suite() {
         --output-junit "$dir/results.xml" >"$dir/ctest.log" 2>&1 || true
     if [[ ! -s $dir/results.xml ]]; then
         cp "$dir/ctest.log" "$logs/$phase-ctest.log"
-        count "$phase" "ctest (log: build/test-logs/$phase-ctest.log)" fail
+        count "$phase" "ctest (log: build/test-logs/$phase-ctest.log)" fail \
+            "$(why_log "$logs/$phase-ctest.log")"
     else
         while read -r name result; do
             ctest_count "$dir" "$name" "$result"
@@ -143,7 +192,7 @@ check() {
         count "$phase" "$name" pass
         rm -f "$log"
     else
-        count "$phase" "$name" fail
+        count "$phase" "$name" fail "$(why_log "$log")"
         tail -n 20 "$log"
         say "  log: build/test-logs/${log##*/}"
     fi
@@ -158,8 +207,10 @@ models() {
     if [[ $(tail -n 1 "$log") =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
         passed=$((passed + BASH_REMATCH[1]))
         failed=$((failed + BASH_REMATCH[2]))
+        ((BASH_REMATCH[2] == 0)) || failures+=("  FAILED models:"$'\n'"$(grep -v '^ok' "$log" |
+            tail -n "$why_lines" | sed 's/^/      /')")
     else
-        count models "the models were not checked to their end" fail
+        count models "the models were not checked to their end" fail "$(why_log "$log")"
     fi
     if ((status == 0)); then
         rm -f "$log"
@@ -200,7 +251,7 @@ leftovers() {
         sleep 0.2
     done
     for pid in "${pids[@]}"; do
-        say "  left running: $pid $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")"
+        say "left running: $pid $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")"
         kill -KILL "$pid" 2>/dev/null || true
     done
     ((${#pids[@]} == 0))
@@ -230,11 +281,16 @@ done
 
 phase_begin processes
 result=pass
-leftovers || result=fail
-count processes "nothing is left running" "$result"
+leftovers >"$logs/processes.log" || result=fail # not in a subshell, which would be left running
+count processes "nothing is left running" "$result" "$(why_log "$logs/processes.log")"
+[[ $result == fail ]] || rm -f "$logs/processes.log"
 phase_end
 
 rmdir --ignore-fail-on-non-empty "$logs"
+if ((failed)); then
+    say "What failed:"
+    printf '%s\n' "${failures[@]}"
+fi
 say "All of it took $SECONDS s."
 if ((skipped)); then
     say "$passed passed, $failed failed, $skipped skipped"
