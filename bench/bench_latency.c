@@ -5,6 +5,7 @@
  * Runs on:    one main thread; the work is done by the processes of a crew.
  */
 #include "bench/clock.h"
+#include "bench/cost.h"
 #include "bench/follower.h"
 #include "bench/open_loop.h"
 #include "bench/producer.h"
@@ -30,7 +31,8 @@ enum column {
     COLUMN_KEPT,
     COLUMN_LATE,
     COLUMN_RATIO,
-    COLUMNS
+    COLUMN_COST,
+    COLUMNS = COLUMN_COST + COST_COLUMNS
 };
 
 static const struct report_column columns[COLUMNS] = {
@@ -45,7 +47,8 @@ static const struct report_column columns[COLUMNS] = {
     [COLUMN_ACHIEVED] = {"achieved/s", REPORT_RATE, true},
     [COLUMN_KEPT] = {"kept", REPORT_PERCENT, true},
     [COLUMN_LATE] = {"sent late p99", REPORT_TIME, true},
-    [COLUMN_RATIO] = {"p50 / cache line", REPORT_RATIO, true}};
+    [COLUMN_RATIO] = {"p50 / cache line", REPORT_RATIO, true},
+    [COLUMN_COST] = COST_COLUMNS_LIST};
 
 static const struct {
     enum column column;
@@ -66,6 +69,7 @@ struct bench {
     struct settings settings;
     struct report report;
     struct rates rates;
+    bool first;            /* run, which counts system calls too */
     bool counting;         /* nothing is measured yet: ... */
     unsigned measurements; /* ... how many there will be */
 };
@@ -113,6 +117,19 @@ static void offer_report(struct report *report, const char *row, const struct cr
     report_add(report, row, COLUMN_KEPT, 100 * achieved / per_second);
     report_add(report, row, COLUMN_LATE, (double)histogram_quantile(&late_ns, 0.99));
     report_histogram(report, row, "sent late", &late_ns);
+}
+
+/* CPU time of the trial that has been reported; calls of another one, which ends it. */
+static int cost_report(struct bench *bench, const char *row, const struct result_shape *shape,
+                       struct crew *crew)
+{
+    const struct crew_cost cost = crew_cost(crew);
+
+    cost_report_cpu(&bench->report, row, COLUMN_COST, &cost);
+    crew_deinit(crew);
+    return bench->first
+               ? cost_count_trial(&bench->report, row, COLUMN_COST, shape->fsync, shape->idle, crew)
+               : 0;
 }
 
 /* ---- Shapes ---------------------------------------------------------------------------------- */
@@ -172,7 +189,7 @@ static int closed_run(struct bench *bench, const char *row, const char *idle, co
         *per_second = 1;
         return 0;
     }
-    const int result = trial_run(settings, fsync, idle, &crew);
+    int result = trial_run(settings, fsync, idle, &crew);
     if (result == 0) {
         const struct crew_sum sum = crew_sum(&crew, 0);
         *per_second = rate_achieved(&sum);
@@ -180,6 +197,7 @@ static int closed_run(struct bench *bench, const char *row, const char *idle, co
         if (waits) {
             latency_report(&bench->report, row, &crew, 0, "append");
         }
+        result = cost_report(bench, row, &shape, &crew);
     }
     crew_deinit(&crew);
     return result;
@@ -219,11 +237,12 @@ static int open_run(struct bench *bench, const char *row, const char *idle, doub
     if (measurement_counted(bench, row, &shape)) {
         return 0;
     }
-    const int result = trial_run(settings, settings->fsync, idle, &crew);
+    int result = trial_run(settings, settings->fsync, idle, &crew);
     if (result == 0) {
         latency_report(&bench->report, row, &crew, reader ? 1 : 0,
                        reader ? "due to read" : "due to COMMITTED");
         offer_report(&bench->report, row, &crew, per_second);
+        result = cost_report(bench, row, &shape, &crew);
     }
     crew_deinit(&crew);
     return result;
@@ -337,6 +356,7 @@ int main(void)
     bench.counting = false;
     report_expect(&bench.report, bench.measurements * settings->runs);
     for (unsigned run = 0; run < settings->runs; run++) {
+        bench.first = run == 0;
         const int result = all_run(&bench);
         if (result < 0) {
             return report_close(&bench.report, result);

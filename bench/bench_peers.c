@@ -7,6 +7,7 @@
  *             with another one of them. A peer that fails is said to and costs only its own
  *             figures.
  */
+#include "bench/cost.h"
 #include "bench/peer_trial.h"
 #include "bench/report.h"
 
@@ -22,7 +23,10 @@ enum column {
     COLUMN_P99,
     COLUMN_P999,
     COLUMN_LOST,
-    COLUMNS
+    COLUMN_CPU,
+    COLUMN_CALLS,
+    COLUMN_COST,
+    COLUMNS = COLUMN_COST + COST_COLUMNS
 };
 
 static const struct report_column columns[COLUMNS] = {
@@ -31,7 +35,10 @@ static const struct report_column columns[COLUMNS] = {
     [COLUMN_P50] = {"p50", REPORT_TIME, false},
     [COLUMN_P99] = {"p99", REPORT_TIME, false},
     [COLUMN_P999] = {"p99.9", REPORT_TIME, true},
-    [COLUMN_LOST] = {"lost", REPORT_COUNT, true}};
+    [COLUMN_LOST] = {"lost", REPORT_COUNT, true},
+    [COLUMN_CPU] = {"CPU", REPORT_TIME, true},
+    [COLUMN_CALLS] = {"calls", REPORT_FRACTION, true},
+    [COLUMN_COST] = COST_COLUMNS_OF("sender", "server", "receiver")};
 
 struct question {
     const char *name;
@@ -179,12 +186,20 @@ static void figures_report(struct report *report, const struct question *questio
     if (question->shape == PEER_RELAY) {
         report_add(report, row, COLUMN_BYTES, figures->per_s * (double)question->size);
         report_add(report, row, COLUMN_LOST, (double)figures->lost);
-        return;
+    } else {
+        report_add(report, row, COLUMN_P50, (double)histogram_quantile(latency_ns, 0.5));
+        report_add(report, row, COLUMN_P99, (double)histogram_quantile(latency_ns, 0.99));
+        report_add(report, row, COLUMN_P999, (double)histogram_quantile(latency_ns, 0.999));
+        report_histogram(report, row, question->mode, latency_ns);
     }
-    report_add(report, row, COLUMN_P50, (double)histogram_quantile(latency_ns, 0.5));
-    report_add(report, row, COLUMN_P99, (double)histogram_quantile(latency_ns, 0.99));
-    report_add(report, row, COLUMN_P999, (double)histogram_quantile(latency_ns, 0.999));
-    report_histogram(report, row, question->mode, latency_ns);
+    report_add(report, row, COLUMN_CPU, cost_cpu_ns(&figures->cost));
+    cost_report_cpu(report, row, COLUMN_COST, &figures->cost);
+}
+
+static void calls_report(struct report *report, const char *row, const struct crew_cost *cost)
+{
+    report_add(report, row, COLUMN_CALLS, cost_calls(cost));
+    cost_report_calls(report, row, COLUMN_COST, cost);
 }
 
 static size_t batch_choose(const struct settings *settings, const struct peer *peer,
@@ -217,12 +232,26 @@ static struct result_shape shape_get(const struct settings *settings, const stru
                                  .idle = strcmp(peer->name, "tusk") == 0 ? settings->idle : NULL};
 }
 
-/* 0, also if the peer failed; -EINTR. */
+/* One trial: timed, or with its calls counted. */
+static int question_ask(struct report *report, const struct peer *peer,
+                        const struct question *question, unsigned senders, bool count_calls,
+                        struct peer_figures *figures)
+{
+    static struct peer_job job;
+
+    job = (struct peer_job){.settings = report->settings,
+                            .shape = question->shape,
+                            .size = question->size,
+                            .batch = batch_choose(report->settings, peer, question),
+                            .senders = senders};
+    return peer_trial_run(peer, &job, count_calls, figures);
+}
+
+/* 0, also if the peer failed; -EINTR. The first run counts calls as well. */
 static int peer_measure(struct report *report, struct selection *selection, const struct peer *peer,
-                        const struct question *question, unsigned senders)
+                        const struct question *question, unsigned senders, bool first)
 {
     static struct peer_figures figures;
-    static struct peer_job job;
     const struct result_shape shape = shape_get(report->settings, peer, question, senders);
     char row[64];
 
@@ -235,15 +264,17 @@ static int peer_measure(struct report *report, struct selection *selection, cons
         return 0;
     }
     report_begin(report, row, &shape);
-    job = (struct peer_job){.settings = report->settings,
-                            .shape = question->shape,
-                            .size = question->size,
-                            .batch = batch_choose(report->settings, peer, question),
-                            .senders = senders};
-    const int result = peer_trial_run(peer, &job, &figures);
+    int result = question_ask(report, peer, question, senders, false, &figures);
     if (result == 0) {
         figures_report(report, question, row, &figures);
-    } else if (result != -EINTR) {
+    }
+    if (result == 0 && first && cost_counts_calls()) {
+        result = question_ask(report, peer, question, senders, true, &figures);
+        if (result == 0) {
+            calls_report(report, row, &figures.cost);
+        }
+    }
+    if (result < 0 && result != -EINTR) {
         fprintf(stderr, "%s failed; the others go on\n", row);
         selection->failed = true;
     }
@@ -258,7 +289,7 @@ static int peers_measure(struct report *report, struct selection *selection,
 
     for (size_t i = 0; i < selection->count && result == 0; i++) {
         const struct peer *peer = selection->peers[(i + run) % selection->count];
-        result = peer_measure(report, selection, peer, question, senders);
+        result = peer_measure(report, selection, peer, question, senders, run == 0);
     }
     return result;
 }
@@ -293,7 +324,7 @@ int main(void)
     settings.size_max = 16384;
     settings.procs_max = 64;
     settings.batch = 64;
-    settings.duration_s = 0.25;
+    settings.duration_s = 0.15;
     settings_load(&settings);
     settings_check_space(&settings);
     peers_check();

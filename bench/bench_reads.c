@@ -261,15 +261,16 @@ static int phase_run(const struct private_broker *broker, const struct measureme
 static void phase_report(struct report *report, const struct phase *phase, bool counted)
 {
     const struct crew_sum sum = crew_sum(&phase->crew, 0);
+    const struct crew_cost cost = crew_cost(&phase->crew);
     const double seconds = (double)(sum.end_ns - sum.begin_ns) / (double)NS_PER_S;
 
     if (counted) {
-        cost_report_calls(report, phase->row, COLUMN_COST, &phase->crew);
+        cost_report_calls(report, phase->row, COLUMN_COST, &cost);
         return;
     }
     report_add(report, phase->row, COLUMN_ENTRIES, (double)sum.entries / seconds);
     report_add(report, phase->row, COLUMN_BYTES, (double)sum.bytes / seconds);
-    cost_report_cpu(report, phase->row, COLUMN_COST, &phase->crew);
+    cost_report_cpu(report, phase->row, COLUMN_COST, &cost);
 }
 
 static int count_check(const char *who, uint64_t got, uint64_t expected)

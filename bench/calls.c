@@ -139,6 +139,15 @@ struct calls_count calls_read(const struct calls *calls)
     return sum;
 }
 
+struct calls_count calls_since(const struct calls *calls, const struct calls_count *before)
+{
+    struct calls_count sum = calls_read(calls);
+
+    sum.calls -= before->calls;
+    sum.yields -= before->yields;
+    return sum;
+}
+
 void calls_close(struct calls *calls)
 {
     for (unsigned i = 0; i < calls->tasks_count; i++) {

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CALLS_TASKS_MAX 64
+#define CALLS_TASKS_MAX 256
 
 struct calls_count {
     uint64_t calls;  /* all but sched_yield */
@@ -36,6 +36,7 @@ int calls_open_self(struct calls *calls);
 int calls_open_process(struct calls *calls, pid_t pid);
 
 struct calls_count calls_read(const struct calls *calls);
+struct calls_count calls_since(const struct calls *calls, const struct calls_count *before);
 void calls_close(struct calls *calls);
 
 #endif

@@ -25,21 +25,31 @@ enum cost_column {
 #define COST_DURATION_S 0.25 /* of a run whose calls are counted, at most */
 
 /* To be put into a table of columns, after all others. */
-#define COST_COLUMNS_LIST                                                                          \
-    {"producer CPU", REPORT_TIME, true, true}, {"broker CPU", REPORT_TIME, true, false},           \
-        {"consumer CPU", REPORT_TIME, true, false},                                                \
-        {"producer calls", REPORT_FRACTION, true, false},                                          \
-        {"broker calls", REPORT_FRACTION, true, false},                                            \
-        {"consumer calls", REPORT_FRACTION, true, false},                                          \
+#define COST_COLUMNS_LIST COST_COLUMNS_OF("producer", "broker", "consumer")
+#define COST_COLUMNS_OF(producer, broker, consumer)                                                \
+    {producer " CPU", REPORT_TIME, true, true}, {broker " CPU", REPORT_TIME, true, false},         \
+        {consumer " CPU", REPORT_TIME, true, false},                                               \
+        {producer " calls", REPORT_FRACTION, true, false},                                         \
+        {broker " calls", REPORT_FRACTION, true, false},                                           \
+        {consumer " calls", REPORT_FRACTION, true, false},                                         \
     {                                                                                              \
         "yields", REPORT_FRACTION, true, false                                                     \
     }
 
 /* Add the CPU time of a crew that was timed; the calls of one that ran with count_calls. */
 void cost_report_cpu(struct report *report, const char *row, unsigned first,
-                     const struct crew *crew);
+                     const struct crew_cost *cost);
 void cost_report_calls(struct report *report, const char *row, unsigned first,
-                       const struct crew *crew);
+                       const struct crew_cost *cost);
+
+/* Of all processes together, for an entry: ns, and calls without yields; 0 if there was none. */
+double cost_cpu_ns(const struct crew_cost *cost);
+double cost_calls(const struct crew_cost *cost);
+
+/* Run the crew of a trial once more with its calls counted, for a short time, and add them; nothing
+ * where they can't be counted. 0 or a negative error. */
+int cost_count_trial(struct report *report, const char *row, unsigned first, const char *fsync,
+                     const char *idle, struct crew *crew);
 
 /* Whether calls can be counted; if not, says so on stdout, once. */
 bool cost_counts_calls(void);

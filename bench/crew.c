@@ -35,6 +35,7 @@ struct member {
 struct thread_job {
     const struct role *role;
     struct worker worker;
+    bool first; /* of its process */
     bool count_calls;
     int result;
 };
@@ -68,6 +69,33 @@ void worker_stop_all(const struct worker *worker)
     futex_wake_all(&worker->shared->stop);
 }
 
+/* Whether its share of a role that counts whole processes is told by another thread. */
+static bool told_by_first(const struct thread_job *job)
+{
+    return job->role->whole && !job->first;
+}
+
+static uint64_t job_cpu_ns(const struct thread_job *job)
+{
+    return told_by_first(job) ? 0
+           : job->role->whole ? clock_process_cpu_ns(getpid())
+                              : clock_thread_cpu_ns();
+}
+
+static void job_calls_open(const struct thread_job *job, struct calls *calls)
+{
+    *calls = (struct calls){0};
+    if (!job->count_calls || told_by_first(job)) {
+        return;
+    }
+    const int result =
+        job->role->whole ? calls_open_process(calls, getpid()) : calls_open_self(calls);
+    if (result < 0) {
+        fprintf(stderr, "counting system calls: %s\n", strerror(-result));
+        _exit(STATUS_FAILED);
+    }
+}
+
 static void worker_run(struct thread_job *job)
 {
     struct worker *worker = &job->worker;
@@ -77,23 +105,22 @@ static void worker_run(struct thread_job *job)
     if (job->result < 0) {
         _exit(STATUS_FAILED);
     }
+    struct calls calls;
+    job_calls_open(job, &calls);
     atomic_fetch_add(&shared->ready, 1);
     futex_wake_all(&shared->ready);
     while (atomic_load(&shared->go) == 0) { /* [C1] acquire */
         futex_wait(&shared->go, 0, NULL);
     }
-    struct calls calls = {0};
-    if (job->count_calls) {
-        calls_open_self(&calls);
-    }
-    const uint64_t cpu_before_ns = clock_thread_cpu_ns();
+    const struct calls_count calls_before = calls_read(&calls);
+    const uint64_t cpu_before_ns = job_cpu_ns(job);
     worker->result->begin_ns = clock_now_ns();
     job->result = job->role->work(worker);
     if (worker->result->end_ns == 0) {
         worker->result->end_ns = clock_now_ns();
     }
-    worker->result->cpu_ns = clock_thread_cpu_ns() - cpu_before_ns;
-    worker->result->calls = calls_read(&calls);
+    worker->result->cpu_ns = job_cpu_ns(job) - cpu_before_ns;
+    worker->result->calls = calls_since(&calls, &calls_before);
     calls_close(&calls);
     if (job->role->produces) {
         atomic_fetch_add(&shared->produced, worker->result->entries);
@@ -144,6 +171,7 @@ static _Noreturn void process_run(const struct crew *crew, const struct role *ro
                                                  .shared = crew->shared,
                                                  .result = &results[number],
                                                  .arg = role->arg},
+                                      .first = i == 0,
                                       .count_calls = crew->count_calls};
         if (i > 0 && pthread_create(&threads[i], NULL, worker_thread, &jobs[i]) != 0) {
             status = STATUS_FAILED;
@@ -403,12 +431,17 @@ struct crew_cost crew_cost(const struct crew *crew)
 {
     const struct worker_result *result = crew->shared->results;
     struct crew_cost cost = {
+        .brokered = crew->broker != 0,
         .broker = {.cpu_ns = crew->broker_cpu_ns, .calls = crew->broker_calls}};
 
     for (size_t i = 0; i < crew->roles_count; i++) {
         const struct role *role = &crew->roles[i];
+        cost.brokered = cost.brokered || role->relays;
         for (unsigned worker = 0; worker < role->processes * role->threads; worker++) {
-            share_add(role->produces ? &cost.producers : &cost.consumers, result++);
+            share_add(role->relays     ? &cost.broker
+                      : role->produces ? &cost.producers
+                                       : &cost.consumers,
+                      result++);
         }
     }
     return cost;

@@ -29,7 +29,7 @@ struct worker_result {
     uint64_t bytes;           /* of payload */
     uint64_t begin_ns;        /* when it began to work */
     uint64_t end_ns;          /* when it had ended, its last flush included, if it did not say */
-    uint64_t cpu_ns;          /* of its thread, while it worked */
+    uint64_t cpu_ns;          /* of its thread, while it worked; whole: of its process */
     struct calls_count calls; /* meanwhile, if the crew counts them */
     struct histogram latency_ns;
     struct histogram late_ns; /* open loop: from when an entry was due until it was sent */
@@ -62,6 +62,8 @@ struct role {
     unsigned threads;
     bool offline;                /* needs no broker */
     bool produces;               /* counts in crew_shared.producing */
+    bool relays;                 /* does a broker's work: its cost is the broker's */
+    bool whole;                  /* its cost is of all threads of its processes, libraries' too */
     struct tusk_options options; /* socket_path and idle are the crew's */
     int (*prepare)(struct worker *worker);
     int (*work)(struct worker *worker);
@@ -101,8 +103,9 @@ struct crew_sum {
 };
 struct crew_sum crew_sum(const struct crew *crew, size_t role);
 
-/* What all producing roles, all others and the broker used. */
+/* What all producing roles, all others and the broker (or who does its work) used. */
 struct crew_cost {
+    bool brokered; /* there is one */
     struct crew_share {
         uint64_t entries; /* 0 for the broker */
         uint64_t cpu_ns;

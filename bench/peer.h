@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/types.h>
 
 #define PEER_WAIT_MS 5 /* that a receiver waits for entries, so that it sees the end soon */
 #define PEER_CHANNELS 2
@@ -44,6 +45,7 @@ struct peer_job {
     char directory[PATH_MAX]; /* for data; removed behind close */
     char run_directory
         [PATH_MAX]; /* for sockets and shared memory: a short name on tmpfs; likewise */
+    pid_t server;   /* whose cost is counted; 0: there is none. Set by open */
     void *state;    /* of open and close */
 };
 

@@ -59,7 +59,7 @@ static void log_show(const struct peer_server *server)
     }
 }
 
-int peer_server_start(struct peer_server *server, const struct peer_job *job,
+int peer_server_start(struct peer_server *server, struct peer_job *job,
                       const char *const *arguments,
                       bool (*ready)(const struct peer_server *server, const struct peer_job *job))
 {
@@ -90,6 +90,7 @@ int peer_server_start(struct peer_server *server, const struct peer_job *job,
         }
         nanosleep(&look, NULL);
     }
+    job->server = pid;
     return 0;
 }
 

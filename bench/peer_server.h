@@ -17,8 +17,9 @@ struct peer_server {
 };
 
 /* Start arguments[0] from PATH, with its output in the job's run directory, and wait until `ready`
- * says that it serves. 0 or -errno, explained on stderr; stop it in both cases. */
-int peer_server_start(struct peer_server *server, const struct peer_job *job,
+ * says that it serves; it becomes job->server. 0 or -errno, explained on stderr; stop it in both
+ * cases. */
+int peer_server_start(struct peer_server *server, struct peer_job *job,
                       const char *const *arguments,
                       bool (*ready)(const struct peer_server *server, const struct peer_job *job));
 void peer_server_stop(struct peer_server *server);

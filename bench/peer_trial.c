@@ -17,6 +17,7 @@
 #define LOOK_EVERY 64             /* sends between two looks at how far the receiver is */
 #define SILENCE_NS (2 * NS_PER_S) /* after the end of the sender; then what is missing is lost */
 #define ANSWER_LIMIT_NS (5 * NS_PER_S)
+#define COUNTED_S 0.05  /* of a trial whose system calls are counted, at most */
 #define BYTES_DIVISOR 8 /* of MAX_BYTES, for one measurement; what it wrote is deleted after it */
 
 struct trial_plan {
@@ -300,6 +301,7 @@ static size_t roles_make(const struct trial_plan *plan, struct role roles[2])
                              .threads = plan->peer->threads ? senders : 1,
                              .offline = true,
                              .produces = true,
+                             .whole = true,
                              .prepare = ping ? ping_prepare : sender_prepare,
                              .work = ping      ? ping_work
                                      : durable ? durable_send
@@ -309,6 +311,7 @@ static size_t roles_make(const struct trial_plan *plan, struct role roles[2])
     roles[1] = (struct role){.processes = 1,
                              .threads = 1,
                              .offline = true,
+                             .whole = true,
                              .prepare = ping ? pong_prepare : receiver_prepare,
                              .work = ping ? pong_work : relay_receive,
                              .finish = trial_finish,
@@ -331,9 +334,10 @@ static void figures_get(const struct crew *crew, struct peer_figures *figures)
     }
     figures->per_s = (double)figures->entries * (double)NS_PER_S / (double)(end_ns - sent.begin_ns);
     crew_latency(crew, 0, &figures->latency_ns);
+    figures->cost = crew_cost(crew);
 }
 
-static int crew_measure(const struct peer *peer, const struct peer_job *job,
+static int crew_measure(const struct peer *peer, const struct peer_job *job, bool count_calls,
                         struct peer_figures *figures)
 {
     const struct settings *settings = job->settings;
@@ -346,8 +350,13 @@ static int crew_measure(const struct peer *peer, const struct peer_job *job,
     struct role roles[2];
     struct crew crew = {.roles = roles,
                         .roles_count = roles_make(&plan, roles),
-                        .duration_s = settings->duration_s};
+                        .duration_s = settings->duration_s,
+                        .broker = job->server,
+                        .count_calls = count_calls};
 
+    if (count_calls && crew.duration_s > COUNTED_S) {
+        crew.duration_s = COUNTED_S;
+    }
     const int result = crew_run(&crew);
     if (result == 0) {
         figures_get(&crew, figures);
@@ -356,7 +365,8 @@ static int crew_measure(const struct peer *peer, const struct peer_job *job,
     return result;
 }
 
-int peer_trial_run(const struct peer *peer, struct peer_job *job, struct peer_figures *figures)
+int peer_trial_run(const struct peer *peer, struct peer_job *job, bool count_calls,
+                   struct peer_figures *figures)
 {
     int result = directory_make(job->settings->data_dir, job->directory);
 
@@ -366,7 +376,7 @@ int peer_trial_run(const struct peer *peer, struct peer_job *job, struct peer_fi
         if (result == 0) {
             result = peer->open ? peer->open(job) : 0;
             if (result == 0) {
-                result = crew_measure(peer, job, figures);
+                result = crew_measure(peer, job, count_calls, figures);
             }
             if (peer->close) {
                 peer->close(job);

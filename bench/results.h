@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define RESULT_METRICS_MAX 20
+#define RESULT_METRICS_MAX 24
 #define RESULT_HISTOGRAMS_MAX 4
 
 /* What was measured: NULL or 0 where it means nothing. Texts stay the caller's. */

@@ -88,7 +88,8 @@ static void rate_report(struct report *report, const struct writing_run *run,
         report_add(report, run->row, WRITING_P99, (double)histogram_quantile(&latency_ns, 0.99));
         report_histogram(report, run->row, run->writing->name, &latency_ns);
     }
-    cost_report_cpu(report, run->row, WRITING_COST, crew);
+    const struct crew_cost cost = crew_cost(crew);
+    cost_report_cpu(report, run->row, WRITING_COST, &cost);
 }
 
 /* Room for two batches, where the lanes that clients have by default have none. */
@@ -124,7 +125,8 @@ static int plan_run(struct report *report, const struct writing_run *run,
     }
     const int result = trial_run(settings, settings->fsync, settings->idle, &crew);
     if (result == 0 && counted) {
-        cost_report_calls(report, run->row, WRITING_COST, &crew);
+        const struct crew_cost cost = crew_cost(&crew);
+        cost_report_calls(report, run->row, WRITING_COST, &cost);
     } else if (result == 0) {
         rate_report(report, run, &crew);
     }

@@ -33,10 +33,13 @@ static int tusk_job_open(struct peer_job *job)
     struct private_broker *broker = calloc(1, sizeof *broker);
 
     job->state = broker;
-    return broker ? private_broker_start(broker, job->settings,
-                                         job->shape == PEER_DURABLE ? "each" : "none",
-                                         job->settings->idle)
-                  : -ENOMEM;
+    if (!broker) {
+        return -ENOMEM;
+    }
+    const int result = private_broker_start(
+        broker, job->settings, job->shape == PEER_DURABLE ? "each" : "none", job->settings->idle);
+    job->server = broker->pid;
+    return result;
 }
 
 static void tusk_job_close(struct peer_job *job)

@@ -31,6 +31,7 @@ for idle in spin adaptive block; do
         grep -qF "\"$shape\",\"p99.99\",ns" "$csv" || fail "no figure for '$shape'"
     done
 done
+grep -qF '"one way, block, 2K/s","consumer CPU",ns' "$csv" || fail "no CPU time per entry"
 grep -qF '"closed, DURABLE, adaptive","p50",ns' "$csv" || fail "no figure for durable appends"
 
 # Shapes have commas in their names, so fields are taken from behind the last quote.

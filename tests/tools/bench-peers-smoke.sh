@@ -44,6 +44,24 @@ for peer in file tusk; do
     measured "256 B durable by 1 sender" "$peer"
     measured "256 B durable by 4 senders" "$peer"
 done
+# costs ROW METRIC...: the row has such figures, above 0.
+costs() {
+    local row=$1 metric
+    shift
+    for metric in "$@"; do
+        awk -F, -v metric="\"$metric\"" -v row="\"$row" '
+            index($0, row) && $3 == metric { good = $6 > 0 } END { exit !good }' "$scratch"/results/*.csv ||
+            fail "no $metric of '$row'"
+    done
+}
+costs "64 B one by one: tusk" CPU "sender CPU" "server CPU" "receiver CPU"
+costs "64 B one by one: pipe" CPU "sender CPU" "receiver CPU"
+costs "256 B durable by 4 senders: tusk" CPU "sender CPU" "server CPU"
+! grep -q '64 B one by one: pipe.*"server' "$scratch"/results/*.csv || fail "a pipe has no server"
+if ! grep -q '^System calls are not counted' "$scratch/table"; then
+    costs "64 B one by one: pipe" calls "sender calls" "receiver calls"
+    costs "256 B durable by 4 senders: tusk" calls "server calls"
+fi
 [[ -z $(ls -A "$scratch/data") ]] || fail "left behind: $(ls -A "$scratch/data")"
 awk -F, '/"?lost"?,/ && $6 != 0 { print; bad = 1 } END { exit bad }' "$scratch"/results/*.csv ||
     fail "entries were lost"

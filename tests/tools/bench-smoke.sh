@@ -62,6 +62,14 @@ for phase in "batch append" readers cursors; do
 done
 expect reads "64 B, from memory, readers" "entries/s"
 
+measure fsync PROCS=1-2 SIZE=256
+for kind in "one file" "one topic" "own files" "own topics"; do
+    expect fsync "2 processes, adaptive" "$kind/s"
+    expect fsync "2 processes, adaptive" "$kind CPU"
+    grep -q "\"$kind\":{\"unit\":\"ns\",\"count\":[1-9]" "$scratch"/results/bench-fsync-*.jsonl ||
+        fail "fsync: no histogram of $kind"
+done
+
 lines=0
 for file in "$scratch"/results/*.jsonl; do
     while read -r line; do
@@ -71,7 +79,7 @@ for file in "$scratch"/results/*.jsonl; do
     done <"$file"
     ! command -v jq >/dev/null || jq -e '.metrics | length > 0' "$file" >/dev/null || fail "$file is not JSON"
 done
-((lines >= 13 + 8 + 2 + 5 + 6)) || fail "only $lines results"
+((lines >= 13 + 8 + 2 + 5 + 6 + 2)) || fail "only $lines results"
 [[ -z $(ls -A "$scratch/data") ]] || fail "left behind: $(ls -A "$scratch/data")"
 
 for refused in SIZE=12x SIZE=5G PROCS=0 PROCS=5-3 BATCH=64,; do
