@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/lane_payload.h"
 #include "broker/pending.h"
 #include "broker/refusal.h"
 #include "broker/stream.h"
@@ -144,6 +145,12 @@ static bool same_run(const struct submission *first, const struct submission *ne
            (next->flags & ~SUBMIT_FLAGS_KNOWN) == 0;
 }
 
+/* Where the payload of the submission at `head` begins in its ring. */
+static uint64_t payload_index(uint64_t head)
+{
+    return head + SUBMISSION_HEADER_BYTES;
+}
+
 /* The submission behind the ones taken so far, if it can go into the same unit. */
 static bool run_next(const struct taking *taking, const struct unit *unit, uint64_t tail,
                      const struct submission *first, struct submission *next)
@@ -154,7 +161,8 @@ static bool run_next(const struct taking *taking, const struct unit *unit, uint6
     }
     *next = submission_copy(&taking->lane->map, taking->head);
     return same_run(first, next) && submission_bytes(next->bytes) <= tail - taking->head &&
-           unit_fits(unit, next->bytes);
+           unit_fits(unit, next->bytes) &&
+           lane_payload_is_whole(&taking->lane->map, payload_index(taking->head), next->bytes);
 }
 
 static enum submit_outcome append_run(struct store *store, struct lane *lane, struct topic *topic,
@@ -165,7 +173,8 @@ static enum submit_outcome append_run(struct store *store, struct lane *lane, st
     struct unit unit;
     unit_begin(&unit, store, topic);
     do {
-        const void *payload = lane_at(&lane->map, taking.head + SUBMISSION_HEADER_BYTES);
+        const void *payload =
+            lane_payload(store, &lane->map, payload_index(taking.head), next.bytes);
         if (!taking_complete(&taking, &next, unit.seq, 0)) {
             return submit_hostile(lane, "has more completions outstanding than its CQ has slots");
         }
@@ -177,25 +186,30 @@ static enum submit_outcome append_run(struct store *store, struct lane *lane, st
     return SUBMIT_TAKEN;
 }
 
-/* Copies the sizes of a batch's items to store->sizes; false: they don't fill its body exactly. */
-static bool batch_sizes(struct store *store, const struct lane *lane,
-                        const struct submission *submission)
+/* Copies the sizes of a batch's items to store->sizes. 0; -EINVAL: they don't fill its body exactly;
+ * -ENOMEM. */
+static int batch_sizes(struct store *store, const struct lane *lane,
+                       const struct submission *submission)
 {
-    const unsigned char *body = lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES);
+    const uint64_t body = payload_index(lane->head);
     uint64_t offset = 0;
     for (uint64_t i = 0; i < submission->arg; i++) {
         if (submission->bytes - offset < BATCH_ITEM_BYTES) {
-            return false;
+            return -EINVAL;
         }
-        const uint64_t bytes = *(const volatile uint64_t *)(const void *)(body + offset);
+        const volatile uint64_t *size = lane_at(&lane->map, body + offset);
+        const uint64_t bytes = *size;
         if (bytes > submission->bytes - offset - BATCH_ITEM_BYTES ||
             batch_item_bytes(bytes) > submission->bytes - offset) {
-            return false;
+            return -EINVAL;
+        }
+        if (lane_payload_prepare(store, &lane->map, body + offset + BATCH_ITEM_BYTES, bytes) != 0) {
+            return -ENOMEM;
         }
         store->sizes[i] = bytes;
         offset += batch_item_bytes(bytes);
     }
-    return offset == submission->bytes;
+    return offset == submission->bytes ? 0 : -EINVAL;
 }
 
 static bool sizes_make_room(struct store *store, uint64_t count)
@@ -226,7 +240,7 @@ static int batch_check(struct store *store, const struct lane *lane,
     if (!sizes_make_room(store, count)) {
         return -ENOMEM;
     }
-    return batch_sizes(store, lane, submission) ? 0 : -EINVAL;
+    return batch_sizes(store, lane, submission);
 }
 
 static enum submit_outcome append_batch(struct store *store, struct lane *lane, struct topic *topic,
@@ -235,13 +249,15 @@ static enum submit_outcome append_batch(struct store *store, struct lane *lane, 
     struct taking taking = taking_begin(store, lane, topic);
     struct unit unit;
     unit_begin(&unit, store, topic);
-    const unsigned char *item = lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES);
+    uint64_t item = payload_index(lane->head);
     if (!taking_complete(&taking, submission, unit.seq, 0)) {
         return submit_hostile(lane, "has more completions outstanding than its CQ has slots");
     }
     for (uint64_t i = 0; i < submission->arg; i++) {
         const bool last = i + 1 == submission->arg;
-        unit_place(&unit, item + BATCH_ITEM_BYTES, store->sizes[i],
+        const void *payload =
+            lane_payload(store, &lane->map, item + BATCH_ITEM_BYTES, store->sizes[i]);
+        unit_place(&unit, payload, store->sizes[i],
                    (uint16_t)(FRAME_BATCH | (last ? FRAME_BATCH_END : 0)));
         item += batch_item_bytes(store->sizes[i]);
         taking.bytes += store->sizes[i];
@@ -276,7 +292,8 @@ enum submit_outcome append_take(struct store *store, struct lane *lane, uint64_t
     const bool batch = submission->kind == SUBMIT_BATCH;
     const bool no_wait = (submission->flags & SUBMIT_NO_WAIT) != 0;
     const uint64_t size = submission->bytes;
-    int outcome = batch ? batch_check(store, lane, submission) : 0;
+    int outcome = batch ? batch_check(store, lane, submission)
+                        : lane_payload_prepare(store, &lane->map, payload_index(lane->head), size);
     if (no_wait && refusal_stands(lane, submission)) {
         outcome = -EAGAIN;
     }

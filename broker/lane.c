@@ -13,7 +13,7 @@ static int lane_map_new(struct lane *lane, uint64_t sq_bytes, int *lane_fd)
     if (fd < 0) {
         return fd;
     }
-    const int error = lane_open_unpopulated(&lane->map, fd);
+    const int error = lane_open_engine(&lane->map, fd);
     if (error == 0) {
         *lane_fd = take_fd(&fd);
     }

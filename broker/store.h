@@ -75,6 +75,8 @@ struct store {
     struct read_ahead read_ahead;
     uint64_t *sizes; /* of a batch's items: scratch */
     uint64_t sizes_room;
+    unsigned char *payload; /* of a submission that wraps: scratch (lane_payload.h) */
+    uint64_t payload_room;
 };
 
 /* Can it be done now? Errors are negative. */

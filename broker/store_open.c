@@ -415,4 +415,5 @@ void store_close(struct store *store)
     pool_deinit(&store->pool);
     flush_deinit(&store->flush);
     free(store->sizes);
+    free(store->payload);
 }

@@ -337,13 +337,17 @@ static void padding_pass(struct stream *stream, uint64_t bytes)
     }
 }
 
-/* Takes body up to `upto` bytes. STORE_READY, or STORE_WAIT or -errno in the middle. */
-static int body_take(struct stream *stream, const unsigned char *body, uint64_t upto)
+/* Takes the body that begins at `body` in the lane's ring, up to `upto` bytes; where the ring ends
+ * in it, in two pieces. STORE_READY, or STORE_WAIT or -errno in the middle. */
+static int body_take(struct stream *stream, uint64_t body, uint64_t upto)
 {
+    const struct lane_map *map = &stream->lane->map;
     int outcome = STORE_READY;
     while (outcome == STORE_READY && (stream->taken < upto || stream->phase == STREAM_PLACE)) {
-        const unsigned char *at = body + stream->taken;
+        const uint64_t piece = lane_engine_piece(map, body + stream->taken);
+        const unsigned char *at = lane_at(map, body + stream->taken);
         uint64_t left = upto - stream->taken;
+        left = left < piece ? left : piece;
         switch (stream->phase) {
         case STREAM_SIZE:
             if (stream->size_bytes == 0) {
@@ -370,8 +374,8 @@ static int body_take(struct stream *stream, const unsigned char *body, uint64_t 
     return outcome;
 }
 
-/* A turn of the stream over a body of which `upto` bytes may be taken. */
-static int stream_turn(struct stream *stream, const unsigned char *body, uint64_t upto)
+/* A turn of the stream over a body of which `upto` bytes may be taken, as body_take(). */
+static int stream_turn(struct stream *stream, uint64_t body, uint64_t upto)
 {
     struct store *store = stream->store;
     if (store->fenced != 0) {
@@ -395,8 +399,8 @@ static enum submit_outcome data_take(struct stream *stream, const struct submiss
     if (submission->bytes > UNIT_BYTES_MAX || submission->bytes > stream->body_left) {
         return submit_hostile(lane, "sent more of a stream than it may");
     }
-    const unsigned char *body = lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES);
-    const int outcome = stream_turn(stream, body, submission->bytes);
+    const int outcome =
+        stream_turn(stream, lane->head + SUBMISSION_HEADER_BYTES, submission->bytes);
     if (outcome == STORE_WAIT) {
         return SUBMIT_BLOCKED;
     }
@@ -544,8 +548,8 @@ enum submit_outcome stream_go_on(struct lane *lane)
     const uint64_t bytes = stream->submission.bytes;
     const uint64_t most = stream->taken + UNIT_BYTES_MAX;
     const uint64_t head = lane->head + submission_bytes(bytes);
-    const unsigned char *body = lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES);
-    int outcome = stream_turn(stream, body, most < bytes ? most : bytes);
+    int outcome =
+        stream_turn(stream, lane->head + SUBMISSION_HEADER_BYTES, most < bytes ? most : bytes);
     if (outcome == STORE_READY && stream->taken < bytes) {
         return SUBMIT_AGAIN;
     }

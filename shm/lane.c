@@ -72,21 +72,22 @@ static int lane_header_check(int fd, struct lane_header_shm *header)
     return 0;
 }
 
-static int lane_map_open(struct lane_map *map, int fd, int populate)
+static int lane_map_open(struct lane_map *map, int fd, uint64_t mirror_part, int populate)
 {
     struct lane_header_shm header;
     const int error = lane_header_check(fd, &header);
     if (error != 0) {
         return error;
     }
-    const uint64_t span = header.bytes + header.sq_bytes;
+    const uint64_t mirror_bytes = header.sq_bytes / mirror_part;
+    const uint64_t span = header.bytes + mirror_bytes;
     unsigned char *base = mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED) {
         return -ENOMEM;
     }
     const int flags = MAP_SHARED | MAP_FIXED | populate;
     if (mmap(base, header.bytes, PROT_READ | PROT_WRITE, flags, fd, 0) == MAP_FAILED ||
-        mmap(base + header.bytes, header.sq_bytes, PROT_READ | PROT_WRITE, flags, fd,
+        mmap(base + header.bytes, mirror_bytes, PROT_READ | PROT_WRITE, flags, fd,
              (off_t)header.sq_offset) == MAP_FAILED) {
         munmap(base, span);
         return -ENOMEM;
@@ -96,6 +97,7 @@ static int lane_map_open(struct lane_map *map, int fd, int populate)
         .sq = base + header.sq_offset,
         .cq = (struct completion_shm *)(void *)(base + header.cq_offset),
         .sq_bytes = header.sq_bytes,
+        .mirror_bytes = mirror_bytes,
         .cq_slots = header.cq_slots,
         .mapped_bytes = span,
     };
@@ -104,12 +106,12 @@ static int lane_map_open(struct lane_map *map, int fd, int populate)
 
 int lane_open(struct lane_map *map, int fd)
 {
-    return lane_map_open(map, fd, MAP_POPULATE);
+    return lane_map_open(map, fd, 1, MAP_POPULATE);
 }
 
-int lane_open_unpopulated(struct lane_map *map, int fd)
+int lane_open_engine(struct lane_map *map, int fd)
 {
-    return lane_map_open(map, fd, 0);
+    return lane_map_open(map, fd, LANE_MIRROR_PART, 0);
 }
 
 void lane_close(struct lane_map *map)

@@ -14,8 +14,9 @@
  *   [L3] lane_engine_publish() -> lane_completions(): completion bytes, then the CQ tail
  *   [L4] lane_reap_to() -> lane_engine_cq_head(): the client's last read, then the CQ head
  *   Sleeping (see wake.h) adds [W1] to [W4] on `parked` and `waiting`.
- * Backing:    a memfd sealed against growing and shrinking. Both sides map the SQ twice back to
- *             back, so that no submission wraps.
+ * Backing:    a memfd sealed against growing and shrinking. The client maps the SQ twice back to
+ *             back, so that no submission wraps; the engine only a part of it for the second time,
+ *             and looks how much lies in one piece (lane_engine_piece).
  */
 #ifndef TUSK_SHM_LANE_H
 #define TUSK_SHM_LANE_H
@@ -73,9 +74,10 @@ LAYOUT_SIZE(struct lane_shm, 640);
 /* One side's view of a mapped lane. */
 struct lane_map {
     struct lane_shm *shm;
-    unsigned char *sq;         /* 2 * sq_bytes of address space: the ring twice */
+    unsigned char *sq;         /* the ring, and behind its end its beginning again */
     struct completion_shm *cq; /* cq_slots of them */
     uint64_t sq_bytes;
+    uint64_t mirror_bytes; /* so much of its beginning: all of it on the client's side */
     uint64_t cq_slots;
     uint64_t mapped_bytes;
 };
@@ -88,9 +90,9 @@ int lane_create(uint64_t lane_id, uint64_t sq_bytes);
  * the caller's. */
 int lane_open(struct lane_map *map, int fd);
 
-/* The same where pages are mapped as they are used: for the broker, which counts as its own what
- * all of its lanes have mapped. The memory is there in any case. */
-int lane_open_unpopulated(struct lane_map *map, int fd);
+/* The same for the broker, which counts as its own what all of its lanes have mapped: pages are
+ * mapped as they are used, and few of them twice. The memory is there in any case. */
+int lane_open_engine(struct lane_map *map, int fd);
 void lane_close(struct lane_map *map);
 
 /* Client side. */
@@ -140,6 +142,12 @@ static inline void lane_reap_to(const struct lane_map *map, uint64_t head)
 static inline uint64_t lane_engine_tail(const struct lane_map *map)
 {
     return atom_load_acquire(&map->shm->sq_tail); /* [L1] acquire */
+}
+
+/* So many bytes from here on lie in one piece; at least a submission's header. */
+static inline uint64_t lane_engine_piece(const struct lane_map *map, uint64_t index)
+{
+    return map->sq_bytes + map->mirror_bytes - (index & (map->sq_bytes - 1));
 }
 
 /* The same for a submission and the SQ tail. */

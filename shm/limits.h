@@ -40,8 +40,13 @@ enum {
     PINS_MAX = 1024,
 
     /* Handles of readers and consumers that a lane may have waits pending for, and all other
-     * submissions in flight: the CQ's slots bound both. A power of two. */
-    CQ_SLOTS = 4096,
+     * submissions in flight: the CQ's slots bound both. A power of two; 64 KiB, and as much again
+     * for what the library notes of each, of the 512 KiB that a session may take. */
+    CQ_SLOTS = 2048,
+
+    /* The engine maps this part of a ring behind its end once more; clients, all of it. What a
+     * process has mapped twice counts twice as its memory. */
+    LANE_MIRROR_PART = 16,
 
     /* A control message. Bytes. */
     CONTROL_MESSAGE_BYTES_MAX = 4096,

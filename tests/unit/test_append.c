@@ -216,6 +216,44 @@ Test(append, run_ends_at_the_tail)
     stage_lane_close(lane);
 }
 
+enum { WRAPPED_BYTES_MAX = 130000, WRAPPED_ROUNDS = 40 };
+
+static void compare_large(void *context, const struct stage_entry *entry)
+{
+    static unsigned char bytes[WRAPPED_BYTES_MAX];
+    uint64_t *seen = context;
+    cr_assert_leq(entry->size, sizeof bytes);
+    stage_fill(bytes, entry->size, entry->seq);
+    cr_assert(memcmp(bytes, entry->bytes, entry->size) == 0, "entry %zu differs",
+              (size_t)entry->seq);
+    ++*seen;
+}
+
+/* Payloads that begin before the end of the ring and end far behind it, where the engine has not
+ * mapped it a second time: alone, in a run, and as items of batches. */
+Test(append, payloads_across_the_end_of_the_ring)
+{
+    const uint32_t sizes[] = {10, 50000, 20};
+    uint64_t copied = 0;
+    uint64_t seen = 0;
+    uint64_t last = 0;
+    for (int i = 0; i < WRAPPED_ROUNDS; i++) {
+        const struct lane_map *map = &victim->lane->map;
+        const uint32_t size = (uint32_t)stage_random(&stage, WRAPPED_BYTES_MAX);
+        copied += size > lane_engine_piece(map, victim->tail + SUBMISSION_HEADER_BYTES);
+        last = stage_append(victim, topic, size, appended++, 0);
+        if (i % 2 == 0) {
+            last = stage_batch(victim, topic, sizes, 3, appended, 0);
+            appended += 3;
+        }
+        cr_assert_eq(stage_answered(victim, last)->error, 0);
+    }
+    cr_assert_gt(copied, 2, "nothing lay across the end");
+    cr_assert_geq(stage.store.payload_room, victim->lane->map.mirror_bytes);
+    stage_read(&stage, stage_topic_of(&stage, topic), compare_large, &seen);
+    cr_assert_eq(seen, appended);
+}
+
 Test(append, too_many_outstanding)
 {
     struct stage_lane *lane = stage_lane_open_sized(&stage, 1 << 20);

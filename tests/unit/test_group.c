@@ -322,7 +322,7 @@ Test(group, damaged)
 /* Tens of thousands of claims that end together are a loop, not a stack. */
 Test(group, many_end_at_once)
 {
-    enum { LANES = 20, CLAIMS = 4000 };
+    enum { LANES = 40, CLAIMS = 2000 };
     fill(300, 1000);
     make_cold();
     struct stage_lane *lanes[LANES];

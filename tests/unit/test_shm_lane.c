@@ -60,6 +60,22 @@ Test(shm_lane, accepts_sizes)
     }
 }
 
+Test(shm_lane, the_engine_maps_little_twice)
+{
+    struct lane_map map;
+    cr_assert_eq(lane_open_engine(&map, lane_fd), 0);
+    cr_assert_eq(map.mirror_bytes, SQ_BYTES_MIN / LANE_MIRROR_PART);
+    cr_assert_eq(lane_engine_piece(&map, 0), SQ_BYTES_MIN + map.mirror_bytes);
+    cr_assert_eq(lane_engine_piece(&map, 3 * SQ_BYTES_MIN - 16), 16 + map.mirror_bytes);
+    const uint64_t piece = lane_engine_piece(&map, SQ_BYTES_MIN - 16);
+    unsigned char *last = lane_at(&map, SQ_BYTES_MIN - 16);
+    last[16] = 1;
+    last[piece - 1] = 2;
+    cr_assert_eq(*(unsigned char *)lane_at(&client, 0), 1);
+    cr_assert_eq(*(unsigned char *)lane_at(&client, map.mirror_bytes - 1), 2);
+    lane_close(&map);
+}
+
 Test(shm_lane, cannot_change_its_size)
 {
     struct stat status;
