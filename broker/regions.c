@@ -82,11 +82,26 @@ static uint64_t tmpfs_free_bytes(const struct regions *regions)
     return system.f_blocks == 0 ? UINT64_MAX : system.f_bavail * (uint64_t)system.f_bsize;
 }
 
+/* How much of a region is used. */
+enum region_use {
+    REGION_WHOLE,
+    REGION_PARTS,     /* more with each topic */
+    REGION_FEW_PARTS, /* more with each lane: kilobytes as a rule */
+};
+
+static int region_create(const struct regions *regions, struct mapping *mapping, const char *name,
+                         uint64_t bytes, enum region_use use)
+{
+    return use == REGION_WHOLE
+               ? mapping_create(mapping, regions->fd, name, bytes)
+               : mapping_create_for_parts(mapping, regions->fd, name, bytes, use == REGION_PARTS);
+}
+
 static int make_region(const struct regions *regions, struct mapping *mapping, const char *name,
-                       uint64_t bytes, const char *option, struct fault *fault)
+                       uint64_t bytes, enum region_use use, const char *option, struct fault *fault)
 {
     const uint64_t free_bytes = tmpfs_free_bytes(regions);
-    const int error = mapping_create(mapping, regions->fd, name, bytes);
+    const int error = region_create(regions, mapping, name, bytes, use);
     if (error == -ENOSPC) {
         return fault_set(fault, error,
                          "no room in %s for the %s: it wants %s and its tmpfs has %" PRIu64
@@ -172,14 +187,14 @@ static int regions_fill(struct regions *regions, const struct config *config, st
         .topics_max = config->topics_max,
     };
     int error = make_region(regions, &regions->directory, DIRECTORY_NAME,
-                            directory_bytes(&geometry), "--topics", fault);
+                            directory_bytes(&geometry), REGION_PARTS, "--topics", fault);
     if (error == 0) {
         error = make_region(regions, &regions->ledger, LEDGER_NAME, ledger_bytes(config->lanes_max),
-                            "--lanes", fault);
+                            REGION_FEW_PARTS, "--lanes", fault);
     }
     if (error == 0) {
-        error = make_region(regions, &regions->arena, ARENA_NAME, config->arena_bytes, "--arena",
-                            fault);
+        error = make_region(regions, &regions->arena, ARENA_NAME, config->arena_bytes, REGION_WHOLE,
+                            "--arena", fault);
     }
     if (error == 0) {
         error = share_region(regions, DIRECTORY_NAME, &regions->directory_share, fault);

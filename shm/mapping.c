@@ -56,10 +56,10 @@ static bool huge_allocate(int fd, uint64_t bytes)
     return huge;
 }
 
-static int map(struct mapping *mapping, int fd, uint64_t bytes, bool writable)
+static int map(struct mapping *mapping, int fd, uint64_t bytes, bool writable, int populate)
 {
     const int protection = PROT_READ | (writable ? PROT_WRITE : 0);
-    void *base = mmap(huge_address(bytes), bytes, protection, MAP_SHARED | MAP_POPULATE, fd, 0);
+    void *base = mmap(huge_address(bytes), bytes, protection, MAP_SHARED | populate, fd, 0);
     if (base == MAP_FAILED) {
         return -errno;
     }
@@ -67,7 +67,8 @@ static int map(struct mapping *mapping, int fd, uint64_t bytes, bool writable)
     return 0;
 }
 
-int mapping_create(struct mapping *mapping, int directory_fd, const char *name, uint64_t bytes)
+static int create(struct mapping *mapping, int directory_fd, const char *name, uint64_t bytes,
+                  bool in_huge, int populate)
 {
     if (unlinkat(directory_fd, name, 0) != 0 && errno != ENOENT) {
         return -errno;
@@ -78,12 +79,12 @@ int mapping_create(struct mapping *mapping, int directory_fd, const char *name, 
         return -errno;
     }
     int error = ftruncate(fd, (off_t)bytes) == 0 ? 0 : -errno;
-    const bool huge = error == 0 && huge_allocate(fd, bytes);
+    const bool huge = error == 0 && in_huge && huge_allocate(fd, bytes);
     if (error == 0) {
         error = fallocate(fd, 0, 0, (off_t)bytes) == 0 ? 0 : -errno;
     }
     if (error == 0) {
-        error = map(mapping, fd, bytes, true);
+        error = map(mapping, fd, bytes, true, populate);
     }
     if (error != 0) {
         unlinkat(directory_fd, name, 0);
@@ -92,6 +93,17 @@ int mapping_create(struct mapping *mapping, int directory_fd, const char *name, 
     mapping->fd = take_fd(&fd);
     mapping->huge = huge;
     return 0;
+}
+
+int mapping_create(struct mapping *mapping, int directory_fd, const char *name, uint64_t bytes)
+{
+    return create(mapping, directory_fd, name, bytes, true, MAP_POPULATE);
+}
+
+int mapping_create_for_parts(struct mapping *mapping, int directory_fd, const char *name,
+                             uint64_t bytes, bool huge)
+{
+    return create(mapping, directory_fd, name, bytes, huge, 0);
 }
 
 int mapping_open(struct mapping *mapping, int fd, uint64_t bytes, bool writable)
@@ -103,7 +115,7 @@ int mapping_open(struct mapping *mapping, int fd, uint64_t bytes, bool writable)
     if (bytes == 0 || status.st_size < 0 || (uint64_t)status.st_size != bytes) {
         return -EPROTO;
     }
-    return map(mapping, fd, bytes, writable);
+    return map(mapping, fd, bytes, writable, MAP_POPULATE);
 }
 
 void mapping_close(struct mapping *mapping)

@@ -30,6 +30,14 @@ struct mapping {
  */
 int mapping_create(struct mapping *mapping, int directory_fd, const char *name, uint64_t bytes);
 
+/*
+ * The same for a region of which only a part is used as a rule, up to as many as there are of
+ * something: the memory is all there, but what is not used is not mapped, and does not count as this
+ * process's. `huge`: in huge pages, as above; else in small ones.
+ */
+int mapping_create_for_parts(struct mapping *mapping, int directory_fd, const char *name,
+                             uint64_t bytes, bool huge);
+
 /* Maps an fd that must have exactly `bytes` bytes (-EPROTO); the mapping takes no ownership of
  * it. */
 int mapping_open(struct mapping *mapping, int fd, uint64_t bytes, bool writable);
