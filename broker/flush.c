@@ -353,20 +353,20 @@ static void *range_copy(struct store *store, const struct range *range, uint64_t
     return block;
 }
 
-/* A range is written from the arena where it lies; what is small, and a last block that is not full
- * and may change meanwhile, goes through a private copy. */
+/* A range is written from the arena where it lies; a last block that is not full and may change
+ * meanwhile goes through a private copy, and with it the rest of what is small. */
 static void range_write(struct store *store, const struct range *range, bool dsync)
 {
     struct chunk *chunk = range->chunk;
-    if (range->bytes <= FLUSH_COPY_BYTES) {
+    const uint64_t whole = align_down(range->used, BLOCK_BYTES);
+    const bool partial = whole != range->used;
+    if (partial && range->bytes <= FLUSH_COPY_BYTES) {
         void *block = range_copy(store, range, range->from, range->bytes);
         write_submit(store, chunk, block, range->from, range->bytes, range->upto, block, dsync);
         return;
     }
-    const uint64_t whole = align_down(range->used, BLOCK_BYTES);
-    const bool partial = whole != range->used;
     write_submit(store, chunk, pool_image(&store->pool, chunk) + range->from, range->from,
-                 whole - range->from, partial ? 0 : range->upto, NULL, false);
+                 whole - range->from, partial ? 0 : range->upto, NULL, dsync && !partial);
     if (partial) {
         void *block = range_copy(store, range, whole, BLOCK_BYTES);
         write_submit(store, chunk, block, whole, BLOCK_BYTES, range->upto, block, false);

@@ -63,11 +63,13 @@ enum {
     /* So many syncs after the last marks, every topic's durable place is recorded again: recovery
      * then never meets frames whose numbers are half a round old. */
     MARK_SYNCS = SYNC_NUMBERS / 8,
-    /* Ranges up to this size are copied to a private buffer and written by one operation. */
+    /* Ranges up to this size whose last block is not full are copied to a private buffer and
+     * written by one operation. */
     FLUSH_COPY_BYTES = 16 * 1024,
     FLUSH_BLOCKS = 64,
-    /* Writes in flight beyond which a flush begins none of a further topic. */
-    FLUSH_WRITES_MAX = 256,
+    /* Writes in flight beyond which a flush begins none of a further topic: each has a private
+     * buffer then. */
+    FLUSH_WRITES_MAX = FLUSH_BLOCKS,
     /* Without a schedule, complete chunks are written ahead when they are so old, or take up this
      * part of the arena: what is consumed and trimmed before that is never written. */
     FLUSH_FULL_MS = 1000,
