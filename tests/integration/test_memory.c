@@ -1,10 +1,12 @@
 /*
  * Memory: what a broker takes beside its arena, and what each session takes on both sides.
  * How:        64 processes with a lane each and 1,000 topics; what is resident is read from the kernel
- *             (/proc/PID/smaps, the blocks of the lanes' files), after everybody has appended and read.
+ *             (/proc/PID/smaps, the blocks of the lanes' files), after everybody has filled all of
+ *             its rings several times over, with entries of all sizes, and read.
  * Not here:   what many topics cost (test_crowd.c), what is left behind (test_long_life.c).
  */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +18,7 @@
 #include "tests/support/scratch.h"
 #include "tests/support/session.h"
 
-enum { SESSIONS = 64, TOPICS = 1000, LINE_BYTES = 512 };
+enum { SESSIONS = 64, TOPICS = 1000, LINE_BYTES = 512, SMALL_BYTES = 64, COMPLETIONS = 64 };
 #define KIB UINT64_C(1024)
 #define BROKER_BYTES_MAX (32 * KIB * KIB)
 #define SESSION_BYTES_MAX (512 * KIB)
@@ -86,6 +88,45 @@ static uint64_t own_bytes(void)
     return kib * KIB + resident_bytes(getpid(), "/pins", true);
 }
 
+/* So many bytes of payload, in entries of this size, each with a completion: as many outstanding as
+ * the lane takes. */
+static void use_rings(struct tusk *connection, struct tusk_topic *topic, size_t size,
+                      uint64_t bytes)
+{
+    static unsigned char payload[SQ_BYTES / 2];
+    struct tusk_completion completions[COMPLETIONS];
+    const uint64_t count = bytes / size;
+    uint64_t submitted = 0;
+    for (uint64_t done = 0; done < count;) {
+        int result = -EAGAIN;
+        if (submitted < count) {
+            result = tusk_submit(topic, payload, size, submitted + 1);
+            submitted += result == 0;
+            check(result == 0 || result == -EAGAIN);
+        }
+        if (result == -EAGAIN) {
+            const int reaped = tusk_reap(connection, completions, COMPLETIONS);
+            check(reaped >= 0);
+            for (int i = 0; i < reaped; i++) {
+                check_is(completions[i].error, 0);
+                check(completions[i].user_data == ++done);
+            }
+            if (reaped == 0) {
+                check(tusk_wait(connection, -1) >= 0);
+            }
+        }
+    }
+}
+
+/* Every page of its rings, whatever a page is used for: the largest entries lie across the end of
+ * the SQ as far as any can. */
+static void use_everything(struct tusk *connection, struct tusk_topic *topic)
+{
+    use_rings(connection, topic, SMALL_BYTES, 3 * SQ_BYTES);
+    use_rings(connection, topic, SQ_BYTES / 2 - 5 * KIB, 4 * SQ_BYTES);
+    use_rings(connection, topic, SQ_BYTES / 8, 3 * SQ_BYTES);
+}
+
 struct shared {
     struct gate gate;
     uint64_t session_bytes_most;
@@ -103,6 +144,7 @@ static void one_session(size_t index, void *arg)
     struct tusk_reader *reader = reader_of(topic);
     append_text(topic, "x");
     check_is(tusk_reader_next(reader, &entry, -1), 1);
+    use_everything(connection, topic);
     const uint64_t lane_bytes = lanes_bytes();
     check(lane_bytes >= SQ_BYTES);
     const uint64_t bytes = lane_bytes + own_bytes() - before_bytes;
