@@ -161,6 +161,29 @@ int unit_prepare(struct store *store, struct topic *topic, const uint64_t *sizes
     return outcome;
 }
 
+/*
+ * Asking the processor for the lines of the arena that are written soon. The arena is so large that
+ * each of them comes from far away, and by itself the processor asks for few at a time and for none in
+ * another page of 4 KiB, so that a frame's stores would wait for those of the frame before.
+ */
+static const unsigned char *ahead_end(const struct unit *unit)
+{
+    enum { AHEAD_BYTES = 2048 };
+    return unit->at + (unit->room < AHEAD_BYTES ? unit->room : AHEAD_BYTES);
+}
+
+static inline void ahead_ask(struct unit *unit)
+{
+    enum { CACHE_LINE_BYTES = 64, FOR_WRITING = 1, SECOND_CACHE = 2 };
+    const unsigned char *end = ahead_end(unit);
+    if (unit->asked < unit->at) {
+        unit->asked = unit->at; /* the frame was larger */
+    }
+    for (; unit->asked < end; unit->asked += CACHE_LINE_BYTES) {
+        __builtin_prefetch(unit->asked, FOR_WRITING, SECOND_CACHE);
+    }
+}
+
 static void unit_enter(struct unit *unit, struct chunk *chunk)
 {
     ensure(chunk != NULL && chunk->state == CHUNK_RESIDENT);
@@ -199,6 +222,7 @@ void unit_begin(struct unit *unit, struct store *store, struct topic *topic)
     unit_enter(unit, topic_chunk(topic, chunk_no));
     unit->at = pool_at(&store->pool, unit->chunk, unit->position);
     unit->unsealed = unit->at;
+    unit->asked = ahead_end(unit); /* by the unit before */
 }
 
 void unit_turn(struct unit *unit, uint32_t salt, uint16_t flags)
@@ -227,6 +251,8 @@ void unit_next_chunk(struct unit *unit)
     unit_enter(unit, topic_chunk(unit->topic, chunk_no));
     unit->at = pool_at(&unit->store->pool, unit->chunk, unit->position);
     unit->unsealed = unit->at;
+    unit->asked = unit->at;
+    ahead_ask(unit);
 }
 
 /* Frames lie on its alignment. */
@@ -252,6 +278,7 @@ static void frame_finish(struct unit *unit, uint64_t bytes)
     unit->at += bytes;
     unit->position += bytes;
     unit->room -= bytes;
+    ahead_ask(unit);
     if (unit->at - unit->unsealed >= UNSEALED_BYTES_MAX) {
         unit_seal(unit);
     }

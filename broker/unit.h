@@ -19,8 +19,9 @@ struct unit {
     struct store *store;
     struct topic *topic;
     struct chunk *chunk;
-    unsigned char *at;       /* where `position` lies in the arena */
-    unsigned char *unsealed; /* the first frame without its checksum; `at`: none */
+    unsigned char *at;          /* where `position` lies in the arena */
+    unsigned char *unsealed;    /* the first frame without its checksum; `at`: none */
+    const unsigned char *asked; /* up to there the chunk's lines were asked for */
     uint64_t position;
     uint64_t room; /* bytes from there to the end of the chunk */
     uint64_t seq;  /* of the next entry */
