@@ -112,6 +112,7 @@ static void worker_run(struct thread_job *job)
     while (atomic_load(&shared->go) == 0) { /* [C1] acquire */
         futex_wait(&shared->go, 0, NULL);
     }
+    worker->result->process = getpid();
     const struct calls_count calls_before = calls_read(&calls);
     const uint64_t cpu_before_ns = job_cpu_ns(job);
     worker->result->begin_ns = clock_now_ns();

@@ -30,6 +30,7 @@ struct worker_result {
     uint64_t begin_ns;        /* when it began to work */
     uint64_t end_ns;          /* when it had ended, its last flush included, if it did not say */
     uint64_t cpu_ns;          /* of its thread, while it worked; whole: of its process */
+    pid_t process;            /* that it worked in */
     struct calls_count calls; /* meanwhile, if the crew counts them */
     struct histogram latency_ns;
     struct histogram late_ns; /* open loop: from when an entry was due until it was sent */

@@ -159,8 +159,9 @@ static int memory_prepare(struct worker *worker)
 
 /* ---- Waiting --------------------------------------------------------------------------------- */
 
-/* One look found nothing: pauses, then gives the core away. */
-static void wait_step(const struct relay_plan *plan, unsigned *looks)
+/* One look found nothing: pauses, then gives the core away. Not inlined: bench-profile tells it from
+ * work by its name. */
+static __attribute__((noinline)) void wait_step(const struct relay_plan *plan, unsigned *looks)
 {
     ++*looks;
     if (plan->round_trip ? *looks % SPINS_ALONE != 0 : *looks < SPINS) {
