@@ -2,7 +2,7 @@
 tools := tests/tools
 benches := bench-writes bench-reads bench-throughput bench-scaling bench-batch-scaling bench-latency \
 	bench-fsync bench-idle bench-syscalls bench-recovery bench-peers bench-pingpong bench-floor \
-	bench-all
+	bench-profile bench-all
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test $(benches) bench-report install format lint clean
@@ -18,6 +18,7 @@ help:
 	@echo 'make bench-syscalls system calls of clients   make bench-recovery start time and memory'
 	@echo 'make bench-floor    beside a bare relay loop'
 	@echo 'make bench-peers    beside pipes, queues, files, LMDB, RocksDB, Redis, NATS: PEERS="pipe redis"'
+	@echo 'make bench-profile  where the time of an entry goes, with perf and callgrind'
 	@echo 'make bench-pingpong two processes that sleep while they wait for each other'
 	@echo 'make show-NAME      draws bench-NAME: build/results/bench-NAME.svg and .png'
 	@echo 'make bench-report   one page with all newest results: build/results/report.html'

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# What draws results does what it says: its tests, then every committed result as a picture, and the page.
+# What draws results, and what makes them of profiles, does what it says: its tests, then every committed result as a picture, and the page.
 . "$(dirname "$0")/common.sh"
 
 export PYTHONDONTWRITEBYTECODE=1
 /usr/bin/python3 "$root/tests/plots/test_plots.py"
+/usr/bin/python3 "$root/tests/plots/test_profile.py"
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

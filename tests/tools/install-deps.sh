@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a step needs: install-deps.sh build|test|show|peers
+# Installs the Debian packages that a step needs: install-deps.sh build|test|show|peers|profile
 #
 # peers: the libraries and servers that bench/peers/*.c name behind "Packages:", those of the names in
 # PEERS only if that is set. Services that come with them are neither started nor enabled.
@@ -9,6 +9,7 @@
 
 build_packages=(cmake ninja-build gcc libc6-dev pkgconf libatomic-ops-dev liburing-dev libisal-dev)
 show_packages=(python3-matplotlib)
+profile_packages=(valgrind linux-perf python3)
 test_packages=(g++ libcriterion-dev clang-format clang-tidy cppcheck spin strace "${show_packages[@]}")
 
 lock_wait_s=600
@@ -29,11 +30,12 @@ case $step in
 build) wanted=("${build_packages[@]}") ;;
 test) wanted=("${build_packages[@]}" "${test_packages[@]}") ;;
 show) wanted=("${build_packages[@]}" "${show_packages[@]}") ;;
+profile) wanted=("${build_packages[@]}" "${profile_packages[@]}") ;;
 peers)
     mapfile -t wanted < <(peer_packages)
     wanted=("${build_packages[@]}" "${wanted[@]}")
     ;;
-*) die 64 "usage: install-deps.sh build|test|show|peers" ;;
+*) die 64 "usage: install-deps.sh build|test|show|peers|profile" ;;
 esac
 
 package_installed() {
