@@ -159,6 +159,27 @@ def shares(axes, points, metrics, label=lambda point: point.shape):
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.05))
 
 
+def stacked(axes, points, parts, unit, label=lambda point: point.shape):
+    """Metrics that add up, one behind the other in the bar of each shape; parts: what is named -> metric."""
+    points = [point for point in points if any(metric in point.metrics for metric in parts.values())]
+    ends = [0.0] * len(points)
+    for (name, metric), colour in zip(parts.items(), [TUSK, *COLOURS]):
+        widths = [max(point.metrics[metric].median, 0) if metric in point.metrics else 0
+                  for point in points]
+        axes.barh(range(len(points)), widths, left=ends, color=colour, label=name)
+        ends = [end + width for end, width in zip(ends, widths)]
+    for row, end in enumerate(ends):
+        axes.annotate(text_of(end, unit), (end, row), va="center", fontsize=7, xytext=(3, 0),
+                      textcoords="offset points")
+    axes.set_yticks(range(len(points)), [label(point) for point in points],
+                    fontsize=9 if len(points) < 16 else 7)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter(formatter_of(unit))
+    axes.margins(x=0.15)
+    axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.05))
+
+
 def groups(axes, points, metric, group, label, chosen):
     """One metric by group of shapes, a bar for each label in each group; logarithmic."""
     points = [point for point in points if metric in point.metrics]

@@ -162,6 +162,36 @@ def _any(point):
     return True
 
 
+PARTS = ["own", "checksum", "copy", "program", "kernel"]  # of a profile, without the waiting
+
+
+def _profile(what, heading, axis, unit, wanted):
+    def make(results):
+        parts = {name: f"{name} {what}" for name in PARTS}
+        points = [p for p in results.points if wanted(p) and any(m in p.metrics for m in parts.values())]
+
+        def draw(axes):
+            panels.stacked(axes, points, parts, unit)
+            axes.set_xlabel(axis)
+        return [(heading, draw)] if points else []
+    return make
+
+
+def _profiles(of, wanted):
+    """Time and instructions of some shapes, side by side."""
+    return [_profile("time", f"time, {of}", "time of an entry, by samples", "ns", wanted),
+            _profile("instructions", f"instructions, {of}", "instructions of an entry, by callgrind", "count",
+                     wanted)]
+
+
+def _durable(point):
+    return point.shape.startswith("each")
+
+
+def _large(point):
+    return point.shape.startswith("1 KiB")
+
+
 PICTURES = {
     "writes": picture("Appends", bars("entries/s"), bars("end to end/s"), cpu()),
     "reads": picture("Reads", bars("entries/s", log_x=True), bars("payload B/s", log_x=True), cpu()),
@@ -195,6 +225,10 @@ PICTURES = {
         bars("topic / 1 process' file", only=_any), bars("p99, topic / file", only=_any)),
     "pingpong": picture("There and back between two processes that sleep", bars("topics, p50"),
                         bars("2 x pipes, p50"), bars("ratio")),
+    "profile": picture(
+        "Where the time of an entry goes, by side; without looking for work and sleeping",
+        *_profiles("small entries", lambda point: not _durable(point) and not _large(point)),
+        *_profiles("entries of 1 KiB", _large), *_profiles("durable appends", _durable)),
     "peers": peers,
     "recovery": picture("What a start takes",
                         curves("start after a kill", "start after a stop", heading="time of a start",
