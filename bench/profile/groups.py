@@ -15,10 +15,10 @@ WAITING_FILES = {"broker/engine_pass.c", "broker/engine.c", "clientlib/idle.c", 
                  "clientlib/tail_wait.c", "shm/wake.c"}
 WAITING_FUNCTIONS = {
     "wait_step", "lead_limit", "lane_op_await", "submit_lane", "engine_store_step", "queue_drain",
-    "lane_set_take", "lane_set_publish", "lane_set_park", "flush_tick", "flush_idle",
-    "snapshot_step", "marks_step", "stream_tick", "segment_set_give_back", "fetch_verify",
-    "pin_watch_step", "retention_tick", "mailbox_pending",
-    "threads_poll", "uring_poll", "uring_kick", "threads_kick", "helpers_kick", "helpers_take", "helpers_sleep", "helpers_awake", "io_poll", "io_kick", "io_wait",
+    "lane_set_take", "lane_set_publish", "lane_set_park", "flush_tick", "flush_idle", "snapshot_step",
+    "marks_step", "stream_tick", "segment_set_give_back", "fetch_verify", "pin_watch_step",
+    "retention_tick", "mailbox_pending", "uring_poll", "uring_kick", "threads_poll", "threads_kick",
+    "helpers_kick", "helpers_take", "helpers_sleep", "helpers_awake", "io_poll", "io_kick", "io_wait",
     "sched_yield", "poll", "ppoll", "epoll_wait", "clock_gettime"}
 ALIAS = re.compile(r"^_+(GI_+|vdso_|libc_)?")  # what the C library puts in front of its names
 COPIES = re.compile(r"_*mem(cpy|move|set)")
