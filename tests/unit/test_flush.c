@@ -363,6 +363,17 @@ Test(flush, all_operations_fail_from_one_on)
 }
 
 /* `N ms`: nothing before its time, and then everything. */
+/* Whoever asks for a sync when nothing came since the last one has it already. */
+Test(flush, nothing_new_is_not_synced_again)
+{
+    const uint64_t before = stage.store.counters.values[COUNTER_SYNCS];
+    cr_assert_eq(flush_want(&stage.store), stage.store.flush.durable_sync);
+    stage_settle(&stage);
+    cr_assert_eq(stage.store.counters.values[COUNTER_SYNCS], before);
+    (void)append_now(10);
+    cr_assert_gt(flush_want(&stage.store), stage.store.flush.durable_sync);
+}
+
 Test(flush, interval)
 {
     stage_deinit(&stage);

@@ -67,6 +67,33 @@ static uint64_t disk_bytes(void)
     return segment_set_bytes(&stage.store.segments);
 }
 
+/* The slot of a deleted topic's chunk that a client was told of, and has not reaped, is not another's. */
+Test(retention, a_slot_is_not_free_while_its_chunk_is_held)
+{
+    open_stage(FSYNC_EACH, 16, 16);
+    append(1000);
+    stage_settle(&stage);
+    stage.reaping = false;
+    const uint64_t fetch = stage_ask(lane, SUBMIT_FETCH, topic, 0, SUBMIT_BY_CHUNK);
+    stage_settle(&stage);
+    struct stage_lane *other = stage_lane_open(&stage);
+    (void)stage_ask(other, SUBMIT_TOPIC_DELETE, topic, 0, 0);
+    stage_settle(&stage);
+    cr_assert_eq(state()->state, TOPIC_DELETED);
+    const struct list_node *node = list_first(&stage.store.frees);
+    cr_assert_not_null(node, "its slot is free");
+    const struct chunk *chunk = list_entry(node, struct chunk, frees);
+    cr_assert_geq(stage.store.flush.durable_sync, chunk->free_after_sync, "it is not held");
+    stage_reap(lane);
+    cr_assert_eq(stage_answer(lane, fetch)->error, 0);
+    stage.reaping = true;
+    append(10); /* its lane has a turn */
+    stage_settle(&stage);
+    (void)stage_append(other, stage_topic_open(other, "next"), 10, 1, 0);
+    stage_settle(&stage);
+    cr_assert(list_empty(&stage.store.frees));
+}
+
 /* 150 times what the disk may have, through a store that is consumed as it goes. */
 static void flat(enum fsync_schedule fsync)
 {

@@ -11,6 +11,7 @@
 
 #include "broker/recovery.h"
 #include "broker/recovery_replay.h"
+#include "broker/retention.h"
 #include "tests/unit/store_reader.h"
 
 static struct stage stage;
@@ -74,6 +75,41 @@ Test(snapshot, a_start_finds_what_was_there_and_the_log_before_is_gone)
         const struct topic *topic = stage_topic_of(&stage, stage_topic_open(lane, name));
         cr_assert_eq(topic->cursor.seq, 20);
     }
+    stage_deinit(&stage);
+}
+
+/* The log says no more of a topic that was written once, nor of the time: the snapshot does. */
+Test(snapshot, all_chunks_of_a_topic_and_the_age_clock_are_in_it)
+{
+    enum { ENTRIES = 600, ENTRY_BYTES = 7000 };
+    opened(8192);
+    struct stage_lane *lane = stage_lane_open(&stage);
+    const struct stage_topic large = stage_topic_open(lane, "large");
+    const struct stage_topic small = stage_topic_open(lane, "small");
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        (void)stage_append(lane, large, ENTRY_BYTES, i, 0);
+        (void)stage_append(lane, small, 1, i, 0);
+        stage_settle(&stage);
+    }
+    const uint32_t chunks = stage_topic_of(&stage, large)->chunk_count;
+    cr_assert_gt(chunks, RECORD_ITEMS_MAX, "one record has all of them");
+    stage_clock(&stage, UINT64_C(7200) * 1000000000);
+    const uint64_t age_ns = retention_clock(&stage.store);
+    const uint64_t before = snapshots_of(&stage);
+    unsigned claims = 0; /* cursors alone, which say nothing of chunks or the time */
+    while (snapshots_of(&stage) == before) {
+        cr_assert_lt(claims++, ENTRIES);
+        (void)stage_claim(lane, small, 1, 1, 1, SUBMIT_STRICT);
+        stage_settle(&stage);
+    }
+    cr_assert_gt(stage.store.segments.slots.system_groups, SEGMENT_SYSTEM_DEFAULT,
+                 "no room is left for the next one");
+    stage_power_off(&stage, LOSE_UNSYNCED);
+    stage_open(&stage);
+    lane = stage_lane_open(&stage);
+    cr_assert_eq(next_seq_of(lane, "large"), ENTRIES);
+    cr_assert_eq(stage_topic_of(&stage, stage_topic_open(lane, "large"))->chunk_count, chunks);
+    cr_assert_geq(retention_clock(&stage.store), age_ns);
     stage_deinit(&stage);
 }
 

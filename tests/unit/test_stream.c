@@ -10,7 +10,8 @@
  * Seen to fail with: a rollback that records no verdict, or takes no new salt (in some seconds); chunks
  * of an open stream called clean before they are written; a stream's sync numbers believed by recovery;
  * the tail's chunk called written as far as the stream had it; lanes that are not told of a stream's
- * end; no bound on what DATA brings.
+ * end; no bound on what DATA brings; a rollback that does not wait until it is durable, or leaves a
+ * chunk begun that holds nothing.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include <string.h>
 
 #include "broker/stream.h"
+#include "broker/stream_undo.h"
 #include "shm/cleanup.h"
 #include "tests/support/deadline.h"
 #include "tests/unit/store_reader.h"
@@ -390,6 +392,60 @@ Test(stream, aborted_in_an_empty_topic)
     goes_on();
 }
 
+/* What was placed behind the tail, but never written, counts for nothing: the chunk may be evicted, and
+ * begins with the next unit. */
+Test(stream, aborted_before_anything_of_it_was_written)
+{
+    load_make(&load, NULL, 10, 300, 3);
+    ended_by(END_ABORT, 1000);
+    const struct chunk *chunk = topic_chunk(state(), 0);
+    cr_assert_not_null(chunk);
+    cr_assert_eq(state()->tail_position, chunk_first_frame(0, STAGE_CHUNK));
+    cr_assert(!chunk->started);
+    cr_assert(list_linked(&chunk->clean), "nothing of it is to be written: it may go");
+    stage_clock(&stage, UINT64_C(1000000000));
+    const uint64_t now_ns = stage.store.time_ns;
+    append(10);
+    cr_assert_geq(chunk->base_time_ns, now_ns);
+}
+
+/* What was written of it may be found by a scan until the verdict is durable: nobody appends before. */
+Test(stream, what_was_written_is_void_for_good_before_the_topic_goes_on)
+{
+    append(100);
+    load_make(&load, NULL, 60, 20000, 3);
+    struct sender sender = send_open(lane, 0, 0);
+    send_upto(&sender, UINT64_MAX, UNIT_BYTES_MAX);
+    passes(5);
+    cr_assert(state()->stream->written);
+    (void)send_kind(&sender, SUBMIT_STREAM_ABORT);
+    const uint64_t behind = stage_append(other, topic, 10, 7, 0);
+    uint64_t verdict = 0;
+    while (state()->stream != NULL) {
+        verdict = state()->stream->lane == NULL ? state()->stream->sync : 0;
+        passes(1);
+        cr_assert(state()->stream == NULL || !stage_answer(other, behind)->given);
+    }
+    cr_assert_neq(verdict, 0);
+    cr_assert_geq(stage.store.flush.durable_sync, verdict);
+    cr_assert_eq(stage_answered(other, behind)->seq, known_count);
+    known[known_count++] = (struct known){.size = 10, .stamp = 7};
+    verify();
+}
+
+/* What a snapshot will say of the topic, which replaces the verdict: frames of the stream are none. */
+Test(stream, its_salt_is_too_low_from_then_on)
+{
+    append(100);
+    const uint64_t tail = state()->tail_position;
+    const uint32_t salt = stage.store.numbers.salt;
+    load_make(&load, NULL, 60, 20000, 3);
+    ended_by(END_ABORT, UINT64_MAX);
+    const struct salt_floor floor = state()->floor;
+    cr_assert_eq(floor.position, tail);
+    cr_assert_gt(floor.salt, salt);
+}
+
 /* What a rolled-back stream had taken is free again: many of them need no more than one. */
 Test(stream, slots_come_back)
 {
@@ -418,6 +474,23 @@ Test(stream, progress_counts)
     const uint64_t next = stream_next_ns(&stage.store);
     cr_assert(next > stage.now_ns && next <= stage.now_ns + 100000, "a sleeper would miss it");
     cr_assert_eq(send_all(&sender, 997)->error, 0);
+}
+
+/* What waits for us does not run out of time. */
+Test(stream, a_stream_that_the_arena_keeps_waiting_is_not_timed_out)
+{
+    load_make(&load, NULL, 20, 3000, 3);
+    struct sender sender = send_open(lane, 0, 0);
+    send_upto(&sender, 1000, 500);
+    passes(3);
+    state()->stream->stalled = true; /* as its last turn would have left it */
+    stage_clock(&stage, 2 * stage.config.stream_timeout_ns);
+    passes(3);
+    cr_assert_not_null(state()->stream);
+    cr_assert(!stage_answer(lane, sender.ask)->given);
+    state()->stream->stalled = false;
+    stage_clock(&stage, 2 * stage.config.stream_timeout_ns);
+    cr_assert_eq(stage_answered(lane, sender.ask)->error, -ETIMEDOUT);
 }
 
 Test(stream, others_wait)
