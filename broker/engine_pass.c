@@ -6,11 +6,10 @@
 #include "broker/counters.h"
 #include "broker/engine_state.h"
 #include "broker/fetch.h"
-#include "broker/pending.h"
 #include "broker/pin_watch.h"
 #include "broker/retention.h"
+#include "broker/store_pass.h"
 #include "broker/stream.h"
-#include "broker/tail_wait.h"
 #include "shm/wake.h"
 
 /* How long an idle engine goes on looking before it parks its lanes and sleeps (adaptive): first
@@ -42,41 +41,6 @@ static void clocks_read(struct engine *engine)
     list_each(node, &engine->awake)
     {
         clock_set(engine, list_entry(node, struct engine_store, awake));
-    }
-}
-
-/* Something was freed: whoever waited for it looks again. */
-static void resources_retry(struct engine_store *served)
-{
-    struct store *store = &served->store;
-    struct list stalled;
-    store->freed = false;
-    list_init(&stalled);
-    if (store->fenced != 0) {
-        pending_synced(store);
-    }
-    while (!list_empty(&store->stalled)) {
-        struct list_node *node = list_first(&store->stalled);
-        list_remove(node);
-        list_push_back(&stalled, node);
-    }
-    while (!list_empty(&stalled)) {
-        struct pending *pending = list_entry(list_first(&stalled), struct pending, queue);
-        list_remove(&pending->queue);
-        pending->resume(pending);
-    }
-    lane_set_unblock(&served->lanes);
-}
-
-/* Topics that moved in this pass: who sleeps at their tails, and what they may give up. */
-static void topics_look(struct store *store)
-{
-    while (!list_empty(&store->moved)) {
-        struct topic *topic = list_entry(list_first(&store->moved), struct topic, moved);
-        list_remove(&topic->moved);
-        tail_wait_look(topic);
-        retention_look(store, topic);
-        topic_set_collect(&store->topics, topic);
     }
 }
 
@@ -209,7 +173,8 @@ static bool store_take(struct engine_store *served)
     struct store *store = &served->store;
     const bool freed = store->freed;
     if (freed) {
-        resources_retry(served);
+        store_retry(store);
+        lane_set_unblock(&served->lanes);
     }
     if (store->stream_ended) {
         lane_set_stream_ended(&served->lanes);
@@ -219,19 +184,14 @@ static bool store_take(struct engine_store *served)
         /* Behind the lanes, whose tails were loaded for them: or each would evict the other's. */
         fetch_retry(store);
     }
-    const bool verified = fetch_verify(store);
-    const bool marked = marks_step(store);
-    const bool listed = snapshot_step(store);
-    stream_tick(store);
-    segment_set_give_back(&store->segments, store->now_ns, flush_idle(&store->flush));
-    flush_tick(store);
-    return taken || freed || verified || marked || listed;
+    const bool worked = store_work(store);
+    return taken || freed || worked;
 }
 
 /* Who hears of it. */
 static void store_tell(struct engine_store *served)
 {
-    topics_look(&served->store);
+    store_topics_look(&served->store);
     lane_set_publish(&served->lanes);
     arena_short_tell(served);
     pin_watch_step(&served->lanes, room_is_wanted(served));

@@ -12,8 +12,8 @@
 #include "broker/pending.h"
 #include "broker/refusal.h"
 #include "broker/retention.h"
+#include "broker/store_pass.h"
 #include "broker/stream.h"
-#include "broker/tail_wait.h"
 #include "broker/topic_admin.h"
 #include "shm/cleanup.h"
 
@@ -412,26 +412,9 @@ void stage_clock(struct stage *stage, uint64_t ns)
     stage->store.time_ns = stage->time_ns;
 }
 
-/* As resources_retry() of engine.c. */
 static void retry(struct stage *stage)
 {
-    struct store *store = &stage->store;
-    struct list stalled;
-    store->freed = false;
-    list_init(&stalled);
-    if (store->fenced != 0) {
-        pending_synced(store);
-    }
-    while (!list_empty(&store->stalled)) {
-        struct list_node *node = list_first(&store->stalled);
-        list_remove(node);
-        list_push_back(&stalled, node);
-    }
-    while (!list_empty(&stalled)) {
-        struct pending *pending = list_entry(list_first(&stalled), struct pending, queue);
-        list_remove(&pending->queue);
-        pending->resume(pending);
-    }
+    store_retry(&stage->store);
     for (uint32_t i = 0; i < stage->lanes_count; i++) {
         stage->lanes[i]->blocked = false;
     }
@@ -489,13 +472,7 @@ bool stage_take(struct stage *stage)
 void stage_look(struct stage *stage)
 {
     struct store *store = &stage->store;
-    while (!list_empty(&store->moved)) {
-        struct topic *topic = list_entry(list_first(&store->moved), struct topic, moved);
-        list_remove(&topic->moved);
-        tail_wait_look(topic);
-        retention_look(store, topic);
-        topic_set_collect(&store->topics, topic);
-    }
+    store_topics_look(store);
     list_each(node, &store->publish)
     {
         struct lane *lane = list_entry(node, struct lane, dirty);
@@ -515,12 +492,7 @@ bool stage_pass(struct stage *stage)
     stage_clock(stage, 1000);
     bool done = io_poll(stage->io) > 0;
     done = stage_take(stage) || done;
-    done = marks_step(&stage->store) || done;
-    done = snapshot_step(&stage->store) || done;
-    done = fetch_verify(&stage->store) || done;
-    stream_tick(&stage->store);
-    segment_set_give_back(&stage->store.segments, stage->now_ns, flush_idle(&stage->store.flush));
-    flush_tick(&stage->store);
+    done = store_work(&stage->store) || done;
     stage_look(stage);
     return done || io_in_flight(stage->io) > 0 || stage->store.freed || stage->store.stream_ended;
 }
