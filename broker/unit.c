@@ -80,7 +80,8 @@ static int rehearse_chunk(struct rehearsal *at, uint64_t chunk_no)
     return STORE_READY;
 }
 
-static int rehearse_entry(struct rehearsal *at, uint64_t size)
+/* An entry that needs more than the current chunk. */
+static int rehearse_split(struct rehearsal *at, uint64_t size)
 {
     uint64_t left = 0;
     for (;;) {
@@ -102,6 +103,17 @@ static int rehearse_entry(struct rehearsal *at, uint64_t size)
             return outcome;
         }
     }
+}
+
+/* As unit_place() does. */
+static inline int rehearse_entry(struct rehearsal *at, uint64_t size)
+{
+    const uint64_t bytes = frame_bytes(size);
+    if (__builtin_expect(bytes <= at->room, 1)) {
+        at->room -= bytes;
+        return STORE_READY;
+    }
+    return rehearse_split(at, size);
 }
 
 /* The tail's chunk is there, in the arena, and stays until the unit is placed. */
