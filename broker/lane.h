@@ -109,6 +109,13 @@ int lane_new(struct lane **lane, struct client *client, uint64_t lane_id, uint64
 /* Control thread, after MAIL_LANE_CLOSED or MAIL_CLIENT_CLOSED: unmaps, closes, frees. */
 void lane_free(struct lane *lane);
 
+/* Engine: has so much been taken since the client was told of `head_told` that it should hear of
+ * it, although no completion is due? */
+static inline bool lane_room_is_news(const struct lane *lane, uint64_t head_told)
+{
+    return lane->head - head_told >= lane->map.sq_bytes / 4;
+}
+
 /* Engine, after lane_set_stop(): has it taken all that had been published when the stop came? */
 static inline bool lane_is_drained(const struct lane *lane)
 {

@@ -249,7 +249,7 @@ void lane_set_stream_ended(struct lane_set *set)
 static bool lane_has_news(const struct lane *lane)
 {
     return lane->cq_tail != lane->cq_tail_published || lane->state != LANE_ACTIVE ||
-           lane->head - lane->head_published >= lane->map.sq_bytes / 4;
+           lane_room_is_news(lane, lane->head_published);
 }
 
 /* Does the publication that took the CQ from `cq_before` to its tail, and the head from

@@ -194,6 +194,10 @@ static const char *submission_fault(const struct submission *submission, uint64_
     return NULL;
 }
 
+/*
+ * A client that fills its lane goes on while the rest of the turn is taken. Who sleeps is told at
+ * the end of the pass: *_published stay as they are, so that what was told counts as news there.
+ */
 enum submit_outcome submit_lane(struct store *store, struct lane *lane, uint64_t bytes_max,
                                 uint64_t *tail)
 {
@@ -206,7 +210,12 @@ enum submit_outcome submit_lane(struct store *store, struct lane *lane, uint64_t
     if (stream_is_whole(lane)) {
         return stream_go_on(lane);
     }
+    uint64_t told = lane->head_published;
     while (lane->head != *tail && lane->head - begin < bytes_max) {
+        if (lane_room_is_news(lane, told)) {
+            told = lane->head;
+            lane_engine_publish(&lane->map, lane->head, lane->cq_tail);
+        }
         const struct submission submission = submission_copy(&lane->map, lane->head);
         const char *fault = submission_fault(&submission, *tail - lane->head);
         if (fault != NULL) {

@@ -7,11 +7,13 @@
  *           ROOM_FIRST=1: the request ends only when all submissions are through (a reader at the
  *           tail of a quiet topic), else they are held back until the client has taken its
  *           completion (an arena that only a reader frees).
+ *           In the middle of a turn the engine tells of room without looking who sleeps; it does so
+ *           at the turn's end, where what it told then counts as news.
  * Words:    waiting = 0 awake; ANY: at whatever is published next; else: at that CQ tail.
  */
 mtype = { none, engine_no_fence, engine_waiting_before_publish, client_no_fence, client_no_look,
     client_looks_at_tail_only, client_names_last_tail, client_names_next_tail,
-    engine_rings_on_head_only };
+    engine_rings_on_head_only, engine_ends_turn_unseen };
 #ifndef N                               /* bounds: give all or none */
 #define N 2
 #define ROOM_FIRST 0
@@ -67,11 +69,16 @@ inline publish(word, value)
 active proctype engine()
 {
     byte head, cq_tail, waiting;
+    bit due;
 end:
     do
     :: mem[SQ_TAIL] > head && (ROOM_FIRST || head < N || used) ->
         head++;
-        publish(SQ_HEAD, head)
+        if
+        :: store(ENGINE, SQ_HEAD, head); due = 1
+        :: due = 0; publish(SQ_HEAD, head)
+        fi
+    :: due -> due = 0; when(!M(engine_ends_turn_unseen), publish(SQ_HEAD, head))
     :: head && !cq_tail && (!ROOM_FIRST || head == N + 1) ->
         cq_tail = 1;
         publish(CQ_TAIL, cq_tail)

@@ -76,7 +76,8 @@ END
         pool_drain_after_look pool_no_short
     mutants assertion unpin '-DMODE=fencing' reader_no_unpin_fence
     mutants assertion room '' engine_no_fence engine_waiting_before_publish client_no_fence \
-        client_no_look client_looks_at_tail_only client_names_next_tail engine_rings_on_head_only
+        client_no_look client_looks_at_tail_only client_names_next_tail engine_rings_on_head_only \
+        engine_ends_turn_unseen
     mutants assertion room '-DN=2 -DROOM_FIRST=1' client_names_last_tail
     mutants assertion pin '' reader_no_fence reader_no_second_look reader_any_second_look \
         reader_no_stamp \

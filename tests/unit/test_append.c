@@ -7,7 +7,7 @@
  *
  * Seen to fail with: a batch's item sizes read again when they are copied; the tail not bounded;
  * bodies longer than what was published, alone or in a run; unknown flags let through; the sum of an
- * item's offset and size left to wrap.
+ * item's offset and size left to wrap; room told only at the end of a turn.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -144,6 +144,36 @@ Test(append, bad_batches)
     request.body = fits;
     request.arg = 1;
     cr_assert_eq(error_of(&request), 0);
+}
+
+/* A client that waits for room does not wait for the rest of its turn. */
+Test(append, room_is_told_within_a_turn)
+{
+    enum { ENTRIES = 1000, SIZE = 64 };
+    const uint64_t bytes = submission_bytes(ENTRIES * batch_item_bytes(SIZE));
+    uint32_t sizes[ENTRIES];
+    for (int i = 0; i < ENTRIES; i++) {
+        sizes[i] = SIZE;
+    }
+    cr_assert_geq(bytes, victim->map.sq_bytes / 4);
+    /* Once in passes, so that there are slots. */
+    (void)stage_answered(victim, stage_batch(victim, topic, sizes, ENTRIES, 0, 0));
+    const uint64_t head = lane_room(&victim->map);
+    const uint64_t done = lane_completions(&victim->map);
+    for (int i = 1; i < 3; i++) {
+        (void)stage_batch(victim, topic, sizes, ENTRIES, (uint64_t)i * ENTRIES, 0);
+    }
+    uint64_t tail;
+    cr_assert_eq(submit_lane(&stage.store, victim->lane, victim->map.sq_bytes, &tail),
+                 SUBMIT_TAKEN);
+    cr_assert_eq(victim->lane->head, head + 2 * bytes);
+    cr_assert_eq(lane_room(&victim->map), head + bytes);
+    cr_assert_eq(lane_completions(&victim->map), done + 1);
+    cr_assert_eq(victim->lane->head_published, head, "who sleeps would not be told");
+    stage_settle(&stage);
+    cr_assert_eq(lane_room(&victim->map), head + 2 * bytes);
+    appended = 3 * ENTRIES;
+    victim_intact();
 }
 
 Test(append, quiet_failures_are_told_once)
