@@ -188,9 +188,9 @@ static enum submit_outcome append_run(struct store *store, struct lane *lane, st
 
 /*
  * Copies the sizes of a batch's items to store->sizes. 0; -EINVAL: they don't fill its body exactly;
- * -ENOMEM. Each size says where the next one is, and all of them come from the client's core: waited for
- * one after the other they take as long as the entries' copies. So those further on are asked for
- * early, at the place where they are if sizes go on alike.
+ * -ENOMEM. Each size says where the next one is, and all of them come from the client's core: waited
+ * for one after the other they take as long as the entries' copies. So those further on are asked
+ * for early, at the place where they are if sizes go on alike.
  */
 static int batch_sizes(struct store *store, const struct lane *lane,
                        const struct submission *submission)

@@ -7,12 +7,8 @@
 
 #include "shm/ensure.h"
 
-int lane_payload_prepare(struct store *store, const struct lane_map *map, uint64_t index,
-                         uint64_t bytes)
+int lane_payload_make_room(struct store *store, uint64_t bytes)
 {
-    if (lane_payload_is_whole(map, index, bytes) || bytes <= store->payload_room) {
-        return 0;
-    }
     unsigned char *payload = realloc(store->payload, bytes);
     if (payload == NULL) {
         return -ENOMEM;

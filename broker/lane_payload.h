@@ -21,9 +21,19 @@ static inline bool lane_payload_is_whole(const struct lane_map *map, uint64_t in
     return bytes <= lane_engine_piece(map, index);
 }
 
+/* For copies of so many bytes. 0 or -ENOMEM. */
+int lane_payload_make_room(struct store *store, uint64_t bytes);
+
 /* Makes room for the copy, where one is needed. 0 or -ENOMEM. */
-int lane_payload_prepare(struct store *store, const struct lane_map *map, uint64_t index,
-                         uint64_t bytes);
+static inline int lane_payload_prepare(struct store *store, const struct lane_map *map,
+                                       uint64_t index, uint64_t bytes)
+{
+    if (__builtin_expect(lane_payload_is_whole(map, index, bytes), 1) ||
+        bytes <= store->payload_room) {
+        return 0;
+    }
+    return lane_payload_make_room(store, bytes);
+}
 
 /* The copy, after a lane_payload_prepare(): valid until the next one. */
 const void *lane_payload_copy(const struct store *store, const struct lane_map *map, uint64_t index,
