@@ -274,7 +274,7 @@ static void hold_and_wait(size_t index, void *arg)
     struct tusk *connection = attach(broker);
     (void)index;
     struct tusk_reader *reader = reader_of(topic_of(connection, "t"));
-    check(tusk_reader_batch(reader, SIZE_MAX, entries, 256, 10000) > 0);
+    check(tusk_reader_batch(reader, SIZE_MAX, entries, 256, TEST_LONG_MS) > 0);
     (void)shared_add(arg, 1);
     for (;;) {
         (void)pause();

@@ -67,7 +67,7 @@ static size_t submit_reaping(struct tusk_topic *topic, uint64_t user_data,
         check(count >= 0);
         reaped += (size_t)count;
         if (count == 0) {
-            check_is(tusk_wait(tusk, 10000), 1);
+            check_is(tusk_wait(tusk, TEST_LONG_MS), 1);
         }
     }
 }
@@ -132,7 +132,7 @@ Test(async, flush_with_time_out_0_asks_only)
     check_ok(tusk_submit(topic, "x", 1, 0));
     int result = tusk_flush(tusk, TUSK_COMMITTED, 0);
     while (result == -EAGAIN) {
-        check_is(tusk_wait(tusk, 10000), 1);
+        check_is(tusk_wait(tusk, TEST_LONG_MS), 1);
         result = tusk_flush(tusk, TUSK_COMMITTED, 0);
     }
     check_ok(result);
@@ -176,7 +176,7 @@ Test(async, a_full_lane_is_eagain_and_nothing_is_lost)
         payload_fill(data, SIZE, 1, n);
         int result = tusk_submit(topic, data, SIZE, 0);
         while (result == -EAGAIN) {
-            check_is(tusk_wait(tusk, 10000), 1);
+            check_is(tusk_wait(tusk, TEST_LONG_MS), 1);
             result = tusk_submit(topic, data, SIZE, 0);
         }
         check_ok(result);

@@ -290,7 +290,7 @@ static void expect_fence(const char *options)
         acked += result == 0;
     }
     check(result == -EIO || result == -ENOSPC); /* fenced, or first of all refused a segment */
-    const int flushed = tusk_flush(tusk, TUSK_DURABLE, 20000);
+    const int flushed = tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS);
     const uint64_t durable = info_of(topic).durable_seq;
     check(durable >= BEFORE && durable <= acked);
     check_is(flushed, durable == acked ? 0 : -EIO);
@@ -332,7 +332,7 @@ Test(backends, mapped_segments_are_written_where_files_may_not_grow)
         acked += result == 0;
     }
     check_is(result, -ENOSPC);
-    check_ok(tusk_flush(tusk, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
     limit_files(RLIM_INFINITY);
     payload_fill(data, SIZE, 1, acked);
     wait_until(tusk_append(topic, data, SIZE, NULL) == 0, 10000);

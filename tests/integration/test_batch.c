@@ -277,7 +277,7 @@ static void watch_batches(size_t index, void *arg)
     for (uint64_t seen = 0; seen < (uint64_t)WRITERS * BATCHES * BATCH;) {
         check_is(info_of(topic).next_seq % BATCH, 0);
         if (index % 2 == 0) {
-            const int count = tusk_reader_batch(reader, SIZE_MAX, entries, BATCH * 4, 20000);
+            const int count = tusk_reader_batch(reader, SIZE_MAX, entries, BATCH * 4, TEST_LONG_MS);
             check_say(count > 0, "tusk_reader_batch: %d", count);
             seen += (uint64_t)count;
         } else {

@@ -38,7 +38,7 @@ static void submit_all(struct tusk *connection, struct tusk_topic *topic, const 
 {
     int result;
     while ((result = tusk_submit(topic, data, size, 0)) == -EAGAIN) {
-        check_is(tusk_wait(connection, 30000), 1);
+        check_is(tusk_wait(connection, TEST_LONG_MS), 1);
     }
     check_ok(result);
 }
@@ -83,7 +83,7 @@ static void backlog_read(struct tusk_topic *topic, uint64_t from, uint64_t until
     uint64_t next = from;
     while (next < until) {
         const size_t most = until - next < BATCH ? (size_t)(until - next) : BATCH;
-        const int count = tusk_reader_batch(reader, SIZE_MAX, entries, most, 30000);
+        const int count = tusk_reader_batch(reader, SIZE_MAX, entries, most, TEST_LONG_MS);
         check_say(count > 0, "%d at %zu", count, (size_t)next);
         entries_expect(entries, count, &next);
     }
@@ -230,7 +230,7 @@ Test(cold, a_reader_far_behind_a_producer_catches_up)
     uint64_t next = 0;
     uint64_t ends = 0;
     while (ends < 20) { /* it has come to the tail again and again */
-        const int count = tusk_reader_batch(reader, SIZE_MAX, entries, BATCH, 30000);
+        const int count = tusk_reader_batch(reader, SIZE_MAX, entries, BATCH, TEST_LONG_MS);
         check_say(count > 0, "%d at %zu", count, (size_t)next);
         entries_expect(entries, count, &next);
         ends += next >= shared_get(&beside->appended) && next > BACKLOG_ENTRIES / 4;

@@ -16,9 +16,9 @@ Test(crowd, five_thousand_topics_come_back_after_a_kill_and_after_a_stop)
     broker = tuskd_start(OPTIONS);
     tusk = attach(broker);
     crowd_append(tusk, TOPICS, 0);
-    check_ok(tusk_flush(tusk, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
     crowd_append(tusk, TOPICS / 2, 1);
-    check_ok(tusk_flush(tusk, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
     tusk_disconnect(tusk);
     tuskd_kill(broker);
 

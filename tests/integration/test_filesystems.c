@@ -87,7 +87,7 @@ static void exercise(const char *mount, const char *options, int number)
 
     const int ballast = filesystem_fill(mount, FREE_BYTES);
     const uint32_t acked = append_until_full(topic_of(tusk, "filling"), 2);
-    check_ok(tusk_flush(tusk, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
     expect_all("filling", 2, acked);
     restart(options, true);
     expect_all("first", 1, FIRST);
@@ -106,7 +106,7 @@ static void exercise(const char *mount, const char *options, int number)
     payload_fill(data, SIZE, 4, again);
     wait_until(tusk_append(filling, data, SIZE, NULL) == 0, 10000);
     free(data);
-    check_ok(tusk_flush(tusk, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
     restart(options, false);
     expect_all("first", 1, FIRST);
     expect_all("more", 3, MORE);

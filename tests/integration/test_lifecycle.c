@@ -207,7 +207,7 @@ Test(lifecycle, after_a_kill_handles_are_estale_and_a_new_connect_works)
     check_is(tusk_append(topic, "x", 1, NULL), -ESTALE);
     check_is(tusk_append_at(topic, 1, "x", 1), -ESTALE);
     check_is(tusk_read_next(topic, true, &entry), -ESTALE);
-    check_is(tusk_reader_next(reader, &entry, 1000), -ESTALE);
+    check_is(tusk_reader_next(reader, &entry, TEST_LONG_MS), -ESTALE);
     check_is(tusk_flush(tusk, TUSK_COMMITTED, -1), -ESTALE);
     check_is(tusk_submit(topic, "x", 1, 1), -ESTALE);
     check_is(tusk_reap(tusk, &completion, 1), -ESTALE);

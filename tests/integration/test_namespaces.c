@@ -621,7 +621,7 @@ Test(namespaces_processes, one_that_opens_slowly_holds_up_nobody)
     wait_until(list_all().count == 1 && counter_of(tusk, "sessions") == 1, 5000);
     for (uint32_t round = 0; round < 50; round++) {
         append_numbered(topic_of(tusk, "t"), 1, round, 1, 100);
-        check_ok(tusk_flush(tusk, TUSK_DURABLE, 5000));
+        check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
         if (round % 10 == 0) {
             char key[16];
             (void)snprintf(key, sizeof key, "quick-%u", round);
@@ -760,9 +760,9 @@ Test(namespaces_processes, seed_fault_19_a_full_disk_of_one_namespace_stops_only
     check_is(result, -ENOSPC);
     check(taken > 20);
     append_numbered(topic_of(other, "t"), 1, taken, 500, 100);
-    check_ok(tusk_flush(other, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(other, TUSK_DURABLE, TEST_LONG_MS));
     append_numbered(topic_of(tusk, "t"), 1, 0, 500, 100);
-    check_ok(tusk_flush(tusk, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
     /* One more fits where the broker has given a slot of its own back meanwhile. */
     uint32_t kept = taken;
     do {
@@ -792,7 +792,7 @@ Test(namespaces_processes, seed_fault_19_a_failing_disk_of_one_namespace_stops_o
     struct tusk *failing = attach_to("failing");
     struct tusk *other = attach_to("other");
     append_numbered(topic_of(failing, "t"), 1, 0, 100, 100);
-    check_ok(tusk_flush(failing, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(failing, TUSK_DURABLE, TEST_LONG_MS));
     append_numbered(topic_of(other, "t"), 1, 0, 100, 100);
     const int dir = open(mounted, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     check(dir >= 0 && ioctl(dir, FILE_SYSTEM_SHUTDOWN, &how) == 0);
@@ -807,9 +807,9 @@ Test(namespaces_processes, seed_fault_19_a_failing_disk_of_one_namespace_stops_o
         expect_numbered(&entry, 1, n, 100);
     }
     append_numbered(topic_of(other, "t"), 1, 100, 400, 100);
-    check_ok(tusk_flush(other, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(other, TUSK_DURABLE, TEST_LONG_MS));
     append_numbered(topic_of(tusk, "t"), 1, 0, 400, 100);
-    check_ok(tusk_flush(tusk, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
     check_ok(tusk_namespace_set(other, "fsync", "each"));
     check_contains(tuskd_log(broker), "store.fenced");
     tusk_disconnect(failing);

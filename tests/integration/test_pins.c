@@ -82,7 +82,8 @@ struct holder {
 static void holder_fill(struct holder *holder, struct tusk_topic *topic, uint32_t first)
 {
     holder->reader = reader_from(topic, TUSK_FROM_SEQ, first);
-    holder->count = tusk_reader_batch(holder->reader, SIZE_MAX, holder->entries, BATCH, 10000);
+    holder->count =
+        tusk_reader_batch(holder->reader, SIZE_MAX, holder->entries, BATCH, TEST_LONG_MS);
     check_say(holder->count > 0, "tusk_reader_batch: %d", holder->count);
 }
 
@@ -268,7 +269,7 @@ static void read_greedily(uint32_t own)
     struct tusk_topic *topic = topic_of(connection, own == 0 ? "p0" : "p1");
     struct tusk_reader *reader = reader_of(topic);
     for (uint32_t n = 0; n < GREEDY_COUNT;) {
-        const int count = tusk_reader_batch(reader, SIZE_MAX, entries, BATCH, 20000);
+        const int count = tusk_reader_batch(reader, SIZE_MAX, entries, BATCH, TEST_LONG_MS);
         check_say(count > 0, "tusk_reader_batch at %u: %s", n, tusk_strerror(count));
         for (int i = 0; i < count; i++, n++) {
             check_is(entries[i].seq, n);

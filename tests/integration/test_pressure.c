@@ -29,7 +29,7 @@ static uint64_t submit_fast(struct tusk *connection, struct tusk_topic *topic, u
         int result = tusk_submit(topic, data, FAST_SIZE, 0);
         while (result == -EAGAIN) {
             held_back++;
-            check_is(tusk_wait(connection, 20000), 1);
+            check_is(tusk_wait(connection, TEST_LONG_MS), 1);
             result = tusk_submit(topic, data, FAST_SIZE, 0);
         }
         check_ok(result);
@@ -234,7 +234,7 @@ static void consume(size_t index, void *arg)
             expect_numbered(&entries[i], 1, n, CONSUMED_SIZE);
         }
         if (count == 0) {
-            check(tusk_wait(connection, 20000) == 1);
+            check(tusk_wait(connection, TEST_LONG_MS) == 1);
         }
     }
     tusk_disconnect(connection);
@@ -311,7 +311,7 @@ Test(pressure, a_reader_behind_the_cursor_is_enodata_and_goes_on_from_the_first_
     wait_until(info_of(topic).first_seq > 100, 5000);
     int result = 1;
     while (result == 1) { /* what it holds it may finish */
-        result = tusk_reader_next(reader, &entry, 5000);
+        result = tusk_reader_next(reader, &entry, TEST_LONG_MS);
     }
     check_is(result, -ENODATA);
     const uint64_t first_seq = info_of(topic).first_seq;

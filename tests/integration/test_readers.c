@@ -209,7 +209,7 @@ Test(readers, the_entries_of_a_batch_are_valid_together)
     append_numbered(topic, 1, 0, COUNT, 3000);
     struct tusk_reader *reader = reader_of(topic);
     for (uint32_t n = 0; n < COUNT;) {
-        const int count = tusk_reader_batch(reader, SIZE_MAX, entries, COUNT, 10000);
+        const int count = tusk_reader_batch(reader, SIZE_MAX, entries, COUNT, TEST_LONG_MS);
         check_say(count > 0, "tusk_reader_batch: %d", count);
         append_numbered(topic, 2, 0, 50, 3000);
         for (int i = 0; i < count && n < COUNT; i++, n++) {
@@ -227,7 +227,7 @@ Test(readers, closing_with_entries_held_gives_them_back)
     append_numbered(topic, 1, 0, 64, 3000);
     for (int i = 0; i < 3000; i++) { /* more than a session has pins */
         struct tusk_reader *reader = reader_of(topic);
-        check(tusk_reader_batch(reader, SIZE_MAX, entries, 64, 1000) > 0);
+        check(tusk_reader_batch(reader, SIZE_MAX, entries, 64, TEST_LONG_MS) > 0);
         tusk_reader_close(reader);
     }
     tusk_reader_close(NULL);
@@ -279,7 +279,7 @@ Test(readers, asking_only_never_waits_for_the_disk_but_gets_there)
         struct tusk_entry entry;
         const int result = tusk_reader_next(reader, &entry, 0);
         if (result == 0) {
-            check_is(tusk_wait(tusk, 10000), 1);
+            check_is(tusk_wait(tusk, TEST_LONG_MS), 1);
             continue;
         }
         check_is(result, 1);

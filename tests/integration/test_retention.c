@@ -120,13 +120,16 @@ Test(retention_of_the_broker, age_gives_up_what_is_old)
 {
     session_begin_with(SMALL "--retention age=1s");
     struct tusk_topic *topic = topic_of(tusk, "t");
+    const uint64_t begin_ms = now_ms();
     append_numbered(topic, 1, 0, 500, 2000);
-    check_is(info_of(topic).first_seq, 0);
+    const bool kept = info_of(topic).first_seq == 0;
+    check(kept || now_ms() - begin_ms >= 1000); /* a busy machine takes longer */
     wait_until(info_of(topic).bytes <= 2 * 64 << 10, 30000);
-    check(info_of(topic).first_seq < 500);
+    const uint64_t first = info_of(topic).first_seq;
+    check(first < 500);
     struct tusk_reader *reader = reader_of(topic);
     const struct tusk_entry entry = reader_take(reader);
-    check_is(entry.seq, info_of(topic).first_seq);
+    check(entry.seq >= first && entry.seq <= info_of(topic).first_seq);
     expect_numbered(&entry, 1, (uint32_t)entry.seq, 2000);
 }
 
@@ -148,7 +151,7 @@ Test(retention_of_the_broker, bytes_take_what_nobody_has_read)
     }
     /* The reader is told, stays, and goes on from the first one still there. */
     struct tusk_reader *late = reader_from(topic, TUSK_FROM_SEQ, 7);
-    check_is(tusk_reader_next(late, &entry, 1000), -ENODATA);
+    check_is(tusk_reader_next(late, &entry, TEST_LONG_MS), -ENODATA);
     check_is(tusk_reader_next(late, &entry, 0), -ENODATA);
     const uint64_t first = info_of(topic).first_seq;
     check_ok(tusk_reader_seek(late, TUSK_FROM_SEQ, first));
@@ -192,7 +195,7 @@ Test(retention, a_chunk_that_is_read_stays_readable_until_the_reader_moves_on)
     check_ok(tusk_entry_check(topic, &held));
     expect_numbered(&held, 1, 100, 2000);
     struct tusk_entry entry;
-    check_is(tusk_reader_next(reader, &entry, 1000), -ENODATA);
+    check_is(tusk_reader_next(reader, &entry, TEST_LONG_MS), -ENODATA);
     check_ok(tusk_reader_seek(reader, TUSK_FROM_SEQ, 300));
     entry = reader_take(reader);
     expect_numbered(&entry, 1, 300, 2000);

@@ -82,7 +82,7 @@ static void expect_victim_alone_is_bad(void)
         expect_numbered(&entry, 1, n, SIZE);
     }
     for (int i = 0; i < 3; i++) {
-        check_is(tusk_reader_next(reader, &entry, 1000), -EBADMSG);
+        check_is(tusk_reader_next(reader, &entry, TEST_LONG_MS), -EBADMSG);
     }
     check_ok(tusk_reader_seek(reader, TUSK_FROM_SEQ, VICTIM + 1));
     for (uint32_t n = VICTIM + 1; n < COUNT; n++) {
@@ -135,7 +135,7 @@ Test(seed_damage, seed_fault_15_damage_in_a_header_is_found)
         struct tusk_topic *topic = topic_of(tusk, "t");
         check_is(info_of(topic).next_seq, COUNT);
         struct tusk_reader *reader = reader_from(topic, TUSK_FROM_SEQ, VICTIM);
-        const int result = tusk_reader_next(reader, &entry, 5000);
+        const int result = tusk_reader_next(reader, &entry, TEST_LONG_MS);
         check_say(result == -EBADMSG, "header byte %d damaged: tusk_reader_next is %d",
                   (int)places[i], result);
         tusk_reader_close(reader);

@@ -75,7 +75,7 @@ Test(seed_processes, seed_fault_01_a_full_disk_never_acknowledges_what_is_not_ke
     free(data);
     check_say(refused > 0, "8 MiB took %u entries of 20,000 bytes", acked);
     check(acked > 50);
-    check_ok(tusk_flush(tusk, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
     check_is(info_of(topic).next_seq, acked);
     expect_all_numbered(topic, acked, SIZE);
     session_restart(options);
@@ -180,7 +180,7 @@ Test(seed_processes, seed_fault_04_batch_read_budget_never_skips)
         payload_fill(data, SIZE, 1, n);
         int result = tusk_submit(topic, data, SIZE, 0);
         while (result == -EAGAIN) {
-            check_is(tusk_wait(tusk, 10000), 1);
+            check_is(tusk_wait(tusk, TEST_LONG_MS), 1);
             result = tusk_submit(topic, data, SIZE, 0);
         }
         check_ok(result);

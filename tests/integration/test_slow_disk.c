@@ -145,7 +145,7 @@ Test(slow_disk, a_disk_that_stands_still_holds_back_only_what_needs_room)
     append_numbered(topic_of(tusk, "other"), 9, 1, 20, 100);
     expect_all("other", 9, 21, 100);
     disk_rate(THROTTLE_NONE);
-    check_ok(tusk_flush(impatient, TUSK_DURABLE, 10000));
+    check_ok(tusk_flush(impatient, TUSK_DURABLE, TEST_LONG_MS));
     expect_all("t", 1, next, SIZE);
     check_ok(tusk_append(hasty, data, sizeof data, NULL));
     tusk_disconnect(impatient);
@@ -176,7 +176,7 @@ Test(slow_disk, a_lane_that_is_full_says_that_nothing_was_submitted)
     check_is(tusk_submit(topic, data, sizeof data, 0), -EAGAIN);
     check_is(tusk_flush(impatient, TUSK_COMMITTED, 0), -EAGAIN);
     disk_rate(THROTTLE_NONE);
-    check_ok(tusk_flush(impatient, TUSK_DURABLE, 10000));
+    check_ok(tusk_flush(impatient, TUSK_DURABLE, TEST_LONG_MS));
     expect_all("t", 1, submitted, SIZE);
     tusk_disconnect(impatient);
     session_end();
@@ -198,12 +198,12 @@ static void produce(size_t index, void *arg)
         int result = tusk_submit(topic, data, sizeof data, 0);
         while (result == -EAGAIN) {
             (void)shared_add(held_back, 1);
-            check_is(tusk_wait(connection, 20000), 1);
+            check_is(tusk_wait(connection, TEST_LONG_MS), 1);
             result = tusk_submit(topic, data, sizeof data, 0);
         }
         check_ok(result);
     }
-    check_ok(tusk_flush(connection, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(connection, TUSK_DURABLE, TEST_LONG_MS));
     tusk_disconnect(connection);
 }
 
@@ -265,10 +265,14 @@ Test(slow_disk, lanes_that_wait_for_room_take_no_memory)
     check_say(after < before + (512 << 10) * TEST_MEMORY_FACTOR,
               "the broker has grown from %llu to %llu bytes", (unsigned long long)before,
               (unsigned long long)after);
-    const uint64_t cpu_ms = process_count(broker->pid).cpu_ms;
-    sleep_ms(500);
-    check(process_count(broker->pid).cpu_ms - cpu_ms <
-          250); /* it sleeps, and looks at the throttle */
+    uint64_t used_ms = UINT64_MAX;
+    /* It sleeps, and looks at the throttle. A busy machine may charge it with more. */
+    for (int watch = 0; watch < 10 && used_ms >= 250; watch++) {
+        const uint64_t before_ms = process_count(broker->pid).cpu_ms;
+        sleep_ms(500);
+        used_ms = process_count(broker->pid).cpu_ms - before_ms;
+    }
+    check_say(used_ms < 250, "it used %llu of 500 ms", (unsigned long long)used_ms);
     disk_rate(THROTTLE_NONE);
     clients_join(clients);
     expect_all("t", 1, count, SIZE);
@@ -303,7 +307,7 @@ static void produce_steadily(size_t index, void *arg)
         shared_set(&steady->count, n + 1);
         pause_briefly();
     }
-    check_ok(tusk_flush(connection, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(connection, TUSK_DURABLE, TEST_LONG_MS));
     tusk_disconnect(connection);
 }
 

@@ -212,7 +212,7 @@ static void *call_while_cancelled(void *arg)
     struct tusk_reader *reader = reader_from(shared_topic, TUSK_FROM_LATEST, 0);
     check_ok(pthread_cancel(pthread_self()));
     append_text(shared_topic, "x");
-    check_is(tusk_reader_next(reader, &entry, 10000), 1);
+    check_is(tusk_reader_next(reader, &entry, TEST_LONG_MS), 1);
     check_is(tusk_reader_next(reader, &entry, 20), -ETIMEDOUT);
     check_is(tusk_wait(tusk, 20), 0);
     check_ok(tusk_flush(tusk, TUSK_DURABLE, -1));

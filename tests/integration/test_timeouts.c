@@ -63,7 +63,7 @@ Test(timeouts, an_append_that_timed_out_is_appended_once)
     expect_timeout(tusk_append(topic, "late", 4, &seq));
     expect_timeout(tusk_flush(tusk, TUSK_COMMITTED, TIMEOUT_MS));
     broker_continue();
-    check_ok(tusk_flush(tusk, TUSK_COMMITTED, 20000));
+    check_ok(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS));
     check_is(info_of(topic).next_seq, 2);
     check_is(append_text(topic, "after"), 2);
     struct tusk_reader *reader = reader_of(topic);
@@ -80,7 +80,7 @@ Test(timeouts, a_batch_that_timed_out_is_appended_once)
     broker_pause();
     expect_timeout(tusk_batch_append(topic, entries, 3, NULL));
     broker_continue();
-    check_ok(tusk_flush(tusk, TUSK_COMMITTED, 20000));
+    check_ok(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS));
     check_is(info_of(topic).next_seq, 4);
 }
 
@@ -120,7 +120,7 @@ Test(timeouts, administration_times_out_as_well)
     expect_timeout(tusk_topic_delete(tusk, "t"));
     expect_timeout(tusk_flush(tusk, TUSK_DURABLE, TIMEOUT_MS));
     broker_continue();
-    check_ok(tusk_flush(tusk, TUSK_COMMITTED, 20000));
+    check_ok(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS));
 }
 
 Test(timeouts, connecting_to_a_broker_that_does_not_answer_gives_up)
@@ -214,7 +214,7 @@ Test(timeouts, a_client_that_stands_still_holds_nobody_up_and_may_go_on)
         const struct tusk_entry entry = reader_take(reader);
         expect_numbered(&entry, 1, n, 1000);
     }
-    check_ok(tusk_flush(tusk, TUSK_DURABLE, 20000));
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
     check_ok(kill(clients_pid(still, 0), SIGCONT));
     shared_set(&standing->go_on, 1);
     clients_join(still);

@@ -29,7 +29,7 @@ Test(topics, after_a_delete_every_handle_is_estale)
     check_is(tusk_append(there, "y", 1, NULL), -ESTALE);
     check_is(tusk_append_at(there, 0, "y", 1), -ESTALE);
     check_is(tusk_reader_next(reader, &entry, 0), -ESTALE);
-    check_is(tusk_reader_next(reader, &entry, 1000), -ESTALE);
+    check_is(tusk_reader_next(reader, &entry, TEST_LONG_MS), -ESTALE);
     check_is(tusk_read_next(here, true, &entry), -ESTALE);
     check_is(tusk_read_next(here, false, &entry), -ESTALE);
     check_is(tusk_batch_read(there, 10, true, &entry, 1), -ESTALE);
@@ -209,7 +209,7 @@ Test(topics, a_trim_gives_up_exactly_what_lies_before)
     check_is(info_of(topic).first_seq, 333);
     check_is(info_of(topic).next_seq, 1000);
     check_is(tusk_reader_next(reader, &entry, 0), -ENODATA);
-    check_is(tusk_reader_next(reader, &entry, 1000), -ENODATA);
+    check_is(tusk_reader_next(reader, &entry, TEST_LONG_MS), -ENODATA);
     check_ok(tusk_reader_seek(reader, TUSK_FROM_SEQ, info_of(topic).first_seq));
     for (uint32_t n = 333; n < 1000; n++) {
         entry = reader_take(reader);

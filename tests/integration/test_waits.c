@@ -78,7 +78,7 @@ Test(waits, the_fd_turns_and_stays_readable_for_an_entry)
     check_is(tusk_arm(tusk), 0);
     check(!readable(fd, 50));
     append_text(topic_of(other, "t"), "x");
-    check(readable(fd, 10000));
+    check(readable(fd, TEST_LONG_MS));
     check(readable(fd, 0));
     expect_text(reader, 0, "x");
     check_is(tusk_reader_next(reader, &entry, 0), 0);
@@ -99,7 +99,7 @@ Test(waits, the_fd_turns_readable_for_a_completion)
         while (tusk_reap(tusk, &completion, 1) == 0) {
             const int armed = tusk_arm(tusk);
             check(armed == 0 || armed == 1);
-            check(armed == 1 || readable(fd, 10000));
+            check(armed == 1 || readable(fd, TEST_LONG_MS));
         }
         check_is(completion.user_data, i);
     }
@@ -113,7 +113,7 @@ Test(waits, the_fd_turns_readable_for_a_flush)
     int result = tusk_flush(tusk, TUSK_DURABLE, 0);
     while (result == -EAGAIN) {
         const int armed = tusk_arm(tusk);
-        check(armed == 1 || readable(tusk_fd(tusk), 10000));
+        check(armed == 1 || readable(tusk_fd(tusk), TEST_LONG_MS));
         result = tusk_flush(tusk, TUSK_DURABLE, 0);
     }
     check_ok(result);
@@ -139,7 +139,7 @@ Test(waits, one_arm_covers_many_topics)
         check_is(tusk_arm(tusk), 0);
         (void)snprintf(name, sizeof name, "t%d", round % TOPICS);
         append_text(topic_of(other, name), name);
-        check(readable(tusk_fd(tusk), 10000));
+        check(readable(tusk_fd(tusk), TEST_LONG_MS));
         for (int i = 0; i < TOPICS; i++) {
             if (tusk_reader_next(readers[i], &entry, 0) == 1) {
                 check_is(found, -1);
@@ -166,12 +166,12 @@ Test(waits, wait_ends_at_its_time_out)
 Test(waits, a_wakeup_ends_the_next_wait_once)
 {
     tusk_wakeup(tusk);
-    check_is(tusk_wait(tusk, 10000), -EINTR);
+    check_is(tusk_wait(tusk, TEST_LONG_MS), -EINTR);
     check_is(tusk_wait(tusk, 20), 0);
     struct tusk_entry entry;
     struct tusk_reader *reader = reader_of(topic_of(tusk, "t"));
     tusk_wakeup(tusk);
-    check_is(tusk_reader_next(reader, &entry, 10000), -EINTR);
+    check_is(tusk_reader_next(reader, &entry, TEST_LONG_MS), -EINTR);
     check_is(tusk_reader_next(reader, &entry, 20), -ETIMEDOUT);
 }
 
@@ -179,8 +179,8 @@ Test(waits, a_wakeup_turns_the_armed_fd_readable)
 {
     check_ok(tusk_arm(tusk));
     tusk_wakeup(tusk);
-    check(readable(tusk_fd(tusk), 10000));
-    check_is(tusk_wait(tusk, 1000), -EINTR);
+    check(readable(tusk_fd(tusk), TEST_LONG_MS));
+    check_is(tusk_wait(tusk, TEST_LONG_MS), -EINTR);
 }
 
 static void *wait_for_wakeup(void *arg)
@@ -296,7 +296,7 @@ static void loop_run(size_t index, void *arg)
         const int armed = tusk_arm(connection);
         check(armed == 0 || armed == 1);
         if (armed == 0 && total < LOOPED * LOOP_TOPICS) {
-            check_is(epoll_wait(epoll, &event, 1, 20000), 1);
+            check_is(epoll_wait(epoll, &event, 1, TEST_LONG_MS), 1);
         }
     }
 }
@@ -343,7 +343,7 @@ static void *pool_run(void *arg)
             payload_fill(data, sizeof data, 1, pool->next);
             check_ok(tusk_submit(pool->topic, data, sizeof data, pool->next + 1));
             while (tusk_reap(pool->connection, &completion, 1) == 0) {
-                check_is(tusk_wait(pool->connection, 10000), 1);
+                check_is(tusk_wait(pool->connection, TEST_LONG_MS), 1);
             }
             check_is(completion.user_data, pool->next + 1);
             check_is(completion.seq, pool->next);

@@ -23,6 +23,9 @@ void deadline_inherit(void);
 /* Name what is being done now; printed when the deadline passes. Static text. */
 void deadline_doing(const char *what);
 
+/* The time-out of a call that is to succeed: the deadline comes first when it hangs. */
+enum { TEST_LONG_MS = 300000 };
+
 /* Milliseconds of a monotonic clock. */
 uint64_t now_ms(void);
 uint64_t now_ns(void);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/deadline.h"
 #include "tests/unit/client_stage.h"
 
 static struct stage stage;
@@ -47,7 +48,7 @@ static struct tusk_completion reap_one(void)
 {
     struct tusk_completion completion;
     while (tusk_reap(tusk, &completion, 1) == 0) {
-        cr_assert_eq(tusk_wait(tusk, 5000), 1);
+        cr_assert_eq(tusk_wait(tusk, TEST_LONG_MS), 1);
     }
     return completion;
 }
@@ -100,9 +101,9 @@ Test(append, full_lane_is_eagain_and_recovers)
     cr_assert_lt(count, 66);
     cr_assert_eq(tusk_wait(tusk, 20), 0);
     atomic_store(&stage.stalled, false);
-    cr_assert_eq(tusk_wait(tusk, 5000), 1);
+    cr_assert_eq(tusk_wait(tusk, TEST_LONG_MS), 1);
     cr_assert_eq(tusk_submit(topic, entry, sizeof entry, 0), 0);
-    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, 5000), 0);
+    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS), 0);
     struct tusk_topic_stat stat = TUSK_TOPIC_STAT_INIT;
     cr_assert_eq(tusk_topic_info(topic, &stat), 0);
     cr_assert_eq(stat.next_seq, (uint64_t)count + 1);
@@ -267,9 +268,9 @@ Test(append, quiet_failures_are_told_by_flush_once)
     const struct tusk_completion failed = reap_one();
     cr_assert(failed.user_data == 6 && failed.error == -ENOSPC && failed.seq == TUSK_ANY_SEQ);
     atomic_store(&stage.append_error, 0);
-    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, 5000), -ENOSPC);
-    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, 5000), 0);
-    cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 5000), 0);
+    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS), -ENOSPC);
+    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS), 0);
+    cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS), 0);
 }
 
 Test(append, durable_flush_waits_and_can_only_ask)
@@ -279,12 +280,12 @@ Test(append, durable_flush_waits_and_can_only_ask)
     cr_assert_eq(tusk_submit(topic, "x", 1, 0), 0);
     cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 0), -EAGAIN);
     cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 30), -ETIMEDOUT);
-    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, 5000), 0);
+    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS), 0);
     cr_assert_eq(tusk_submit(topic, "x", 1, 0), 0);
     cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 0), -EAGAIN);
     cr_assert_eq(tusk_wait(tusk, 20), 0);
     atomic_store(&stage.durable_held, false);
-    cr_assert_eq(tusk_wait(tusk, 5000), 1);
+    cr_assert_eq(tusk_wait(tusk, TEST_LONG_MS), 1);
     cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 0), 0);
 }
 
@@ -307,7 +308,7 @@ Test(append, a_sleeping_engine_is_rung_once_for_all_that_is_submitted_meanwhile)
         cr_assert_eq(tusk_submit(topic, "x", 1, 0), 0);
     }
     atomic_store(&stage.stalled, false);
-    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, 5000), 0);
+    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS), 0);
     tusk_disconnect(tusk);
     tusk = NULL;
     cr_assert_geq(atomic_load(&stage.woken), 1);
@@ -340,7 +341,7 @@ Test(append, death_of_the_broker_ends_a_sleep)
     cr_assert_eq(tusk_submit(topic, "x", 1, 1), 0);
     pthread_t killer;
     cr_assert_eq(pthread_create(&killer, NULL, kill_it, NULL), 0);
-    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, 20000), -ESTALE);
+    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS), -ESTALE);
     pthread_join(killer, NULL);
 }
 
@@ -349,7 +350,7 @@ Test(append_each, acknowledges_only_what_is_durable)
     cr_assert_eq(tusk_append(topic, "x", 1, NULL), 0);
     stage_set(&stage.durable_held, true);
     cr_assert_eq(tusk_submit(topic, "y", 1, 9), 0);
-    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, 5000), 0);
+    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS), 0);
     struct tusk_completion completion;
     cr_assert_eq(tusk_reap(tusk, &completion, 1), 0, "committed, not durable");
     cr_assert_eq(tusk_wait(tusk, 20), 0);
@@ -358,10 +359,10 @@ Test(append_each, acknowledges_only_what_is_durable)
     cr_assert_eq(tusk_read_next(topic, true, &entry), 1);
     cr_assert_eq(tusk_read_next(topic, true, &entry), 0, "readers see durable entries only");
     atomic_store(&stage.durable_held, false);
-    cr_assert_eq(tusk_wait(tusk, 5000), 1);
+    cr_assert_eq(tusk_wait(tusk, TEST_LONG_MS), 1);
     cr_assert_eq(tusk_reap(tusk, &completion, 1), 1);
     cr_assert(completion.user_data == 9 && completion.seq == 1);
-    cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 5000), 0);
+    cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS), 0);
     cr_assert_eq(tusk_read_next(topic, true, &entry), 1);
     cr_assert_eq(entry.seq, 1);
 }
@@ -378,7 +379,7 @@ Test(append_each, what_does_not_wait_is_refused_without_waiting_for_the_disk)
     cr_assert_eq(tusk_append(other, "x", 1, NULL), 0);
     stage_set(&stage.durable_held, true);
     cr_assert_eq(tusk_submit(other, "y", 1, 0), 0);
-    cr_assert_eq(tusk_flush(patient, TUSK_COMMITTED, 5000), 0);
+    cr_assert_eq(tusk_flush(patient, TUSK_COMMITTED, TEST_LONG_MS), 0);
     atomic_store(&stage.append_error, -EAGAIN);
     cr_assert_eq(tusk_append(other, "x", 1, NULL), -EAGAIN);
     atomic_store(&stage.append_error, 0);
@@ -428,7 +429,7 @@ Test(append_each, a_refusal_is_told_also_if_the_disk_is_too_slow)
     cr_assert_eq(tusk_append_at(topic, 7, "x", 1), -EILSEQ, "it was not appended");
     atomic_store(&stage.append_error, 0);
     atomic_store(&stage.durable_held, false);
-    cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, 5000), 0, "it has been told");
+    cr_assert_eq(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS), 0, "it has been told");
     cr_assert_eq(tusk_append_at(topic, 0, "y", 1), 0);
 }
 
@@ -436,7 +437,7 @@ Test(append_each, fence_is_told)
 {
     stage_set(&stage.durable_held, true);
     cr_assert_eq(tusk_submit(topic, "y", 1, 9), 0);
-    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, 5000), 0);
+    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS), 0);
     atom_store_relaxed(&stage.directory->fenced, EIO);
     const struct tusk_completion completion = reap_one();
     cr_assert(completion.user_data == 9 && completion.error == -EIO);

@@ -11,6 +11,7 @@
 
 #include "clientlib/handle.h"
 #include "shm/frame.h"
+#include "tests/support/deadline.h"
 #include "tests/unit/client_stage.h"
 
 static struct stage stage;
@@ -535,9 +536,9 @@ Test(read, from_a_time_and_from_the_latest)
     cr_assert_eq(tusk_reader_next(later, &entry, 0), 0);
     cr_assert_eq(tusk_reader_next(latest, &entry, 0), 0);
     append_some(40, 1);
-    cr_assert_eq(tusk_reader_next(later, &entry, 1000), 1);
+    cr_assert_eq(tusk_reader_next(later, &entry, TEST_LONG_MS), 1);
     expect_entry(&entry, 40);
-    cr_assert_eq(tusk_reader_next(latest, &entry, 1000), 1);
+    cr_assert_eq(tusk_reader_next(latest, &entry, TEST_LONG_MS), 1);
     expect_entry(&entry, 40);
     struct tusk_reader *ever = reader_at(TUSK_FROM_TIME, 0);
     cr_assert_eq(tusk_reader_next(ever, &entry, 0), 1);
@@ -582,13 +583,13 @@ Test(read, a_sleeping_reader_is_woken_holding_nothing)
     cr_assert_eq(tusk_reader_next(reader, &entry, 0), 1);
     pthread_t thread;
     cr_assert_eq(pthread_create(&thread, NULL, append_soon, &next), 0);
-    cr_assert_eq(tusk_reader_next(reader, &entry, 5000), 1);
+    cr_assert_eq(tusk_reader_next(reader, &entry, TEST_LONG_MS), 1);
     expect_entry(&entry, 1);
     pthread_join(thread, NULL);
     cr_assert_eq(tusk_reader_next(reader, &entry, 10), -ETIMEDOUT);
     cr_assert_eq(stage_evict(&stage, stage_topic(&stage, "t")), 0);
     append_some(2, 1);
-    cr_assert_eq(tusk_reader_next(reader, &entry, 5000), 1);
+    cr_assert_eq(tusk_reader_next(reader, &entry, TEST_LONG_MS), 1);
     expect_entry(&entry, 2);
     tusk_reader_close(reader);
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/support/deadline.h"
 #include "tests/unit/client_stage.h"
 
 static struct stage stage;
@@ -60,7 +61,7 @@ Test(wait, fd_turns_and_stays_readable_until_armed_again)
     cr_assert(!readable(fd, 10));
     pthread_t thread;
     cr_assert_eq(pthread_create(&thread, NULL, append_soon, NULL), 0);
-    cr_assert(readable(fd, 5000));
+    cr_assert(readable(fd, TEST_LONG_MS));
     pthread_join(thread, NULL);
     cr_assert(readable(fd, 0));
     cr_assert_eq(tusk_arm(tusk), 1, "the reader may go on");
@@ -84,7 +85,7 @@ Test(wait, a_blocking_call_does_not_swallow_what_was_armed)
     for (int i = 0; i < 50; i++) {
         cr_assert_eq(tusk_append(topic, "x", 1, NULL), 0);
     }
-    cr_assert(readable(tusk_fd(tusk), 1000));
+    cr_assert(readable(tusk_fd(tusk), TEST_LONG_MS));
     tusk_reader_close(reader);
 }
 
@@ -98,14 +99,14 @@ Test(wait, completions_and_the_cursor_wake)
     cr_assert_eq(tusk_wait(tusk, 0), 0);
     cr_assert_eq(tusk_wait(tusk, 10), 0);
     atomic_store(&stage.stalled, false);
-    cr_assert_eq(tusk_wait(tusk, 5000), 1);
+    cr_assert_eq(tusk_wait(tusk, TEST_LONG_MS), 1);
     cr_assert_eq(tusk_wait(tusk, 5), 0, "what nobody takes is told once");
     cr_assert_eq(tusk_reap(tusk, &completion, 1), 1);
     cr_assert_eq(tusk_read_next(topic, true, &entry), 1);
     cr_assert_eq(tusk_read_next(topic, true, &entry), 0);
     pthread_t thread;
     cr_assert_eq(pthread_create(&thread, NULL, append_soon, NULL), 0);
-    cr_assert_eq(tusk_wait(tusk, 5000), 1);
+    cr_assert_eq(tusk_wait(tusk, TEST_LONG_MS), 1);
     cr_assert_eq(tusk_read_next(topic, true, &entry), 1);
     pthread_join(thread, NULL);
 }
@@ -121,14 +122,14 @@ static void *wakeup_soon(void *arg)
 Test(wait, wakeup_ends_the_wait_or_the_next_one_of_every_thread)
 {
     tusk_wakeup(tusk);
-    cr_assert_eq(tusk_wait(tusk, 5000), -EINTR);
+    cr_assert_eq(tusk_wait(tusk, TEST_LONG_MS), -EINTR);
     cr_assert_eq(tusk_wait(tusk, 5), 0);
     pthread_t thread;
     cr_assert_eq(pthread_create(&thread, NULL, wakeup_soon, tusk), 0);
     struct tusk_reader *reader;
     struct tusk_entry entry;
     cr_assert_eq(tusk_reader_open(topic, NULL, &reader), 0);
-    cr_assert_eq(tusk_reader_next(reader, &entry, 5000), -EINTR);
+    cr_assert_eq(tusk_reader_next(reader, &entry, TEST_LONG_MS), -EINTR);
     pthread_join(thread, NULL);
     cr_assert_eq(tusk_arm(tusk), 0);
     tusk_wakeup(tusk);
@@ -150,7 +151,7 @@ Test(wait, wakeup_from_a_signal_handler)
     const struct sigaction action = {.sa_handler = on_alarm};
     sigaction(SIGALRM, &action, NULL);
     ualarm(20000, 0);
-    cr_assert_eq(tusk_wait(tusk, 5000), -EINTR);
+    cr_assert_eq(tusk_wait(tusk, TEST_LONG_MS), -EINTR);
 }
 
 static void *thread_life(void *arg)
@@ -159,7 +160,7 @@ static void *thread_life(void *arg)
     for (uint64_t i = 1; i <= 100; i++) {
         cr_assert_eq(tusk_submit(topic, "x", 1, i), 0);
     }
-    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, 5000), 0);
+    cr_assert_eq(tusk_flush(tusk, TUSK_COMMITTED, TEST_LONG_MS), 0);
     struct tusk_completion completions[100];
     cr_assert_eq(tusk_reap(tusk, completions, 100), 100);
     struct tusk_entry entry;
@@ -235,7 +236,7 @@ Test(wait, one_lane_serves_a_pool_of_threads)
 static void *reader_moves(void *arg)
 {
     struct tusk_entry entry;
-    cr_assert_eq(tusk_reader_next(arg, &entry, 5000), 1);
+    cr_assert_eq(tusk_reader_next(arg, &entry, TEST_LONG_MS), 1);
     cr_assert_eq(tusk_reader_next(arg, &entry, 0), 0);
     cr_assert_eq(tusk_arm(tusk), 0);
     return NULL;
@@ -278,7 +279,7 @@ Test(wait, a_forked_child_is_refused_and_harms_nothing)
     struct tusk_entry entry;
     cr_assert_eq(tusk_append(topic, "x", 1, NULL), 0);
     cr_assert_eq(tusk_reader_open(topic, NULL, &reader), 0);
-    cr_assert_eq(tusk_reader_next(reader, &entry, 1000), 1);
+    cr_assert_eq(tusk_reader_next(reader, &entry, TEST_LONG_MS), 1);
     cr_assert_geq(tusk_fd(tusk), 0);
     const pid_t child = fork();
     if (child == 0) {
@@ -301,7 +302,7 @@ Test(wait, a_forked_child_is_refused_and_harms_nothing)
     int status;
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    cr_assert_eq(tusk_reader_next(reader, &entry, 1000), 1);
+    cr_assert_eq(tusk_reader_next(reader, &entry, TEST_LONG_MS), 1);
     cr_assert(entry.size == 5 && memcmp(entry.data, "child", 5) == 0);
     cr_assert_eq(tusk_append(topic, "x", 1, NULL), 0);
     tusk_reader_close(reader);
