@@ -123,7 +123,7 @@ Test(stream, one_large_batch_survives_restarts)
     check_ok(tusk_batch_append(topic_of(own, "t"), load.entries, load.count, &first));
     check_is(first, 3);
     load_free(&load);
-    check_ok(tusk_flush(own, TUSK_DURABLE, 30000));
+    check_ok(tusk_flush(own, TUSK_DURABLE, TEST_LONG_MS));
     tusk_disconnect(own);
     tuskd_kill(broker);
     tusk_disconnect(tusk);
@@ -378,20 +378,27 @@ Test(stream, others_keep_their_order)
 }
 
 /* A topic of its own goes on beside streams: as many appends as it makes alone in the same time would
- * be too much to ask of two cores, but none waits for a stream to end. */
+ * be too much to ask of two cores, but none waits for a stream to end. Once of some times, since the
+ * machine may be busy: if appends waited for streams, there would never be more than some. */
 Test(stream, other_topics_go_on)
 {
     struct endless *endless = shared_memory(sizeof *endless);
     struct clients *clients = endless_start(endless, 2);
     struct tusk_topic *topic = topic_of(tusk, "elsewhere");
+    enum { ROUNDS = 30, APPENDS_MIN = 60 };
+    uint64_t most = 0;
     wait_until(shared_get(&endless->appended) >= 1, 20000);
-    const uint64_t before = shared_get(&endless->appended);
-    uint64_t appends = 0;
-    while (shared_get(&endless->appended) < before + 6) {
-        append_text(topic, "mine");
-        appends++;
+    for (int round = 0; round < ROUNDS && most <= APPENDS_MIN; round++) {
+        const uint64_t before = shared_get(&endless->appended);
+        uint64_t appends = 0;
+        while (shared_get(&endless->appended) < before + 6) {
+            append_text(topic, "mine");
+            appends++;
+        }
+        most = appends > most ? appends : most;
     }
-    check_say(appends > 60, "%llu appends beside 6 streams", (unsigned long long)appends);
+    check_say(most > APPENDS_MIN, "at most %llu appends beside 6 streams",
+              (unsigned long long)most);
     clients_kill(clients, 0);
     clients_kill(clients, 1);
     clients_join(clients);
@@ -425,7 +432,7 @@ Test(stream, calls_that_end_early)
         error = tusk_append(topic, data, 4 * MIB, NULL);
     }
     check(error == 0 || error == -ETIMEDOUT);
-    check_ok(tusk_flush(own, TUSK_COMMITTED, 20000));
+    check_ok(tusk_flush(own, TUSK_COMMITTED, TEST_LONG_MS));
     free(data);
     tusk_disconnect(own);
 }
