@@ -273,6 +273,7 @@ static void engine_run(struct engine *engine)
     while (!engine->stopping || !list_empty(&engine->stores)) {
         if (engine_pass(engine) || further) {
             engine->idle_since_ns = 0;
+            engine_hand_over(engine);
         } else {
             engine_idle(engine);
         }

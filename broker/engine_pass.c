@@ -23,6 +23,10 @@ enum { IDLE_PAUSES = 50 };
 #define PARK_SPIN_NS UINT64_C(20000000)
 #define PARK_BUSY_NS UINT64_C(200000)
 #define PARK_INTERVAL_NS UINT64_C(1000000)
+/* A core that comes back later than this after it was handed over is wanted by others: it is then not
+ * handed over for so many times as long, which bounds what that costs to a sixty-fourth. */
+#define HAND_OVER_NS_MAX UINT64_C(100000)
+#define HAND_OVER_AGAIN UINT64_C(64)
 /* Counters that clients see are at most so old while there is work. */
 #define COUNT_INTERVAL_NS UINT64_C(10000000)
 #define TICK_NS UINT64_C(1000000000)
@@ -216,11 +220,34 @@ bool engine_pass(struct engine *engine)
         done = store_take(list_entry(node, struct engine_store, awake)) || done;
     }
     io_kick(engine->io);
+    engine->woke = false;
     list_each(told, &engine->awake)
     {
-        store_tell(list_entry(told, struct engine_store, awake));
+        struct engine_store *served = list_entry(told, struct engine_store, awake);
+        store_tell(served);
+        engine->woke = engine->woke || served->lanes.woke;
+        served->lanes.woke = false;
     }
     return done;
+}
+
+/*
+ * Where a client that was woken shares the engine's core, it runs before the engine has parked its
+ * lane: what it submits then is found by the next pass, and neither the client's ring nor the
+ * engine's sleep was needed. Where nobody wants the core, it comes back at once. The strategies that
+ * look for a while before they sleep find it as well without this.
+ */
+void engine_hand_over(struct engine *engine)
+{
+    if (!engine->woke || engine->idle != IDLE_BLOCK || engine->now_ns < engine->hand_over_ns) {
+        return;
+    }
+    sched_yield();
+    const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+    const uint64_t away_ns = now_ns - engine->now_ns;
+    if (away_ns > HAND_OVER_NS_MAX) {
+        engine->hand_over_ns = now_ns + HAND_OVER_AGAIN * away_ns;
+    }
 }
 
 /* Parks what is idle; true: every lane of every store sleeps. */

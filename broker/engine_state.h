@@ -36,6 +36,8 @@ struct engine {
     uint64_t time_ns;       /* CLOCK_REALTIME */
     uint64_t idle_since_ns; /* 0: busy */
     uint32_t idle_passes;
+    bool woke;             /* clients, in this pass */
+    uint64_t hand_over_ns; /* the core is not handed over before this time */
 
     /* The start's answer. */
     pthread_mutex_t lock;
@@ -60,6 +62,9 @@ bool engine_mail_take(struct engine *engine);
 
 /* One pass over everything there is to do, each part bounded; true: something was done. */
 bool engine_pass(struct engine *engine);
+
+/* A pass has done something: whoever it woke may want this core first. */
+void engine_hand_over(struct engine *engine);
 
 /* A pass found nothing to do: pauses, yields or sleeps, as the strategy says. */
 void engine_idle(struct engine *engine);

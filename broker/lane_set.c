@@ -294,6 +294,7 @@ void lane_set_publish(struct lane_set *set)
         if (lane_wait_ends(lane, waiting, lane->cq_tail_before, lane->head_before)) {
             (void)wake_ring(lane->socket); /* a dead client is the control thread's affair */
             counter_add(&set->store->counters, COUNTER_WAKES, 1);
+            set->woke = true;
         }
     }
 }

@@ -28,6 +28,7 @@ struct lane_set {
     struct list clients;    /* of struct client.clients */
     struct list_node round; /* in active: what follows has not had its turn in this round */
     uint32_t count;         /* of lanes attached */
+    bool woke;              /* a client, since the engine last cleared it */
 
     void (*client_hostile)(struct lane_set *set, struct client *client);
     void (*lane_closed)(struct lane_set *set, struct lane *lane);
