@@ -14,7 +14,8 @@ GROUPS = (OWN, CHECKSUM, COPY, PROGRAM, KERNEL, WAITING)
 WAITING_FILES = {"broker/engine_pass.c", "broker/engine.c", "clientlib/idle.c", "clientlib/wait.c",
                  "clientlib/tail_wait.c", "shm/wake.c"}
 WAITING_FUNCTIONS = {
-    "wait_step", "lead_limit", "lane_op_await", "submit_lane", "engine_store_step", "queue_drain",
+    "wait_step", "lead_limit", "lane_op_await", "submit_lane", "engine_store_step", "store_work",
+    "queue_drain",
     "lane_set_take", "lane_set_publish", "lane_set_park", "flush_tick", "flush_idle", "snapshot_step",
     "marks_step", "stream_tick", "segment_set_give_back", "fetch_verify", "pin_watch_step",
     "retention_tick", "mailbox_pending", "uring_poll", "uring_kick", "threads_poll", "threads_kick",
