@@ -25,7 +25,9 @@ ALIAS = re.compile(r"^_+(GI_+|vdso_|libc_)?")  # what the C library puts in fron
 COPIES = re.compile(r"_*mem(cpy|move|set)")
 DEFINITION = re.compile(r"^(?:[a-z_][\w \t*()]*?)?\b(?!__attribute__)([a-z_]\w*)\(", re.MULTILINE)
 SUFFIX = re.compile(r"(\.(isra|constprop|part|cold|lto_priv)(\.\d+)?|'\d+|@.*)+$")
-FOLDERS = {"tuskd": ("broker", "shm"), "libtusk": ("clientlib", "shm"), "bench-profile": ("bench",)}
+# Where each program's functions are defined; of two of one name the first counts.
+SOURCES = {"tuskd": ("broker/*.[ch]", "shm/*.[ch]"), "libtusk": ("clientlib/*.[ch]", "shm/*.[ch]"),
+           "bench-profile": ("bench/relay.[ch]", "bench/*.[ch]")}
 
 
 def plain(function):
@@ -36,8 +38,8 @@ def plain(function):
 def definitions(root):
     """(program, function) -> file that defines it, of all that the profiled programs are made of."""
     found = {}
-    for program, folders in FOLDERS.items():
-        for path in (path for folder in folders for path in sorted(Path(root, folder).glob("*.[ch]"))):
+    for program, patterns in SOURCES.items():
+        for path in (path for pattern in patterns for path in sorted(Path(root).glob(pattern))):
             for match in DEFINITION.finditer(path.read_text()):
                 found.setdefault((program, match[1]), path.relative_to(root).as_posix())
     return found
@@ -45,7 +47,7 @@ def definitions(root):
 
 def program_of(path):
     name = Path(path).name
-    return next((program for program in FOLDERS if name.startswith(program)), "")
+    return next((program for program in SOURCES if name.startswith(program)), "")
 
 
 def group_of(found, path, function):
