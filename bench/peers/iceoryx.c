@@ -7,7 +7,7 @@
  *           one chunk; the publisher waits for a slow subscriber, whose queue is as long as the
  *           library allows; the subscriber polls, which is far faster here than its wait set.
  * Needs:    cmake iceoryx_binding_c
- * Packages: libiceoryx-binding-c-dev iceoryx
+ * Packages: libiceoryx-binding-c-dev iceoryx g++
  */
 #include "bench/clock.h"
 #include "bench/peer.h"
