@@ -285,6 +285,7 @@ int main(int argc, char **argv)
     settings.duration_s = 2;
     settings.runs = 5;
     settings_load(&settings);
+    settings_used("FSYNC SIZE DURATION BACKEND IDLE");
     settings.bytes_max = WITHIN_BYTES; /* deleted after each measurement */
     settings_check_space(&settings);
     setenv("TUSK_ARENA", ARENA, 1);

@@ -275,6 +275,8 @@ int main(void)
     settings.size_min = settings.size_max = 256;
     settings.duration_s = 0.75;
     settings_load(&settings);
+    settings_used("FSYNC PROCS THREADS SIZE DURATION BACKEND IDLE");
+    settings_single(&settings, SETTINGS_SIZE);
     settings_check_space(&settings);
     if (strcmp(settings.fsync, "each") != 0) {
         fprintf(stderr, "FSYNC: this program measures durable appends; expected sync-each\n");

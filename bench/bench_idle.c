@@ -149,6 +149,8 @@ int main(void)
 
     settings.procs_min = settings.procs_max = 1000;
     settings_load(&settings);
+    settings_used("FSYNC PROCS DURATION BACKEND IDLE");
+    settings_single(&settings, SETTINGS_PROCESSES);
     settings_check_space(&settings);
     report_open(&report, "bench-idle",
                 "what does a broker cost that has many sessions and nothing to do, and how long "

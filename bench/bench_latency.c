@@ -334,6 +334,9 @@ int main(void)
     settings->duration_s = 0.5;
     settings->rates = RATES_DEFAULT;
     settings_load(settings);
+    settings_used("FSYNC PROCS SIZE DURATION BACKEND IDLE");
+    settings_single(settings, SETTINGS_PROCESSES);
+    settings_single(settings, SETTINGS_SIZE);
     settings_check_space(settings);
     if (!rates_parse(&bench.rates, settings->rates)) {
         fprintf(stderr,

@@ -326,6 +326,7 @@ int main(void)
     settings.batch = 64;
     settings.duration_s = 0.15;
     settings_load(&settings);
+    settings_used("PROCS BATCH DURATION BACKEND IDLE");
     settings_check_space(&settings);
     peers_check();
     report_open(&report, "bench-peers",

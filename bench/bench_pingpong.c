@@ -498,6 +498,8 @@ int main(void)
     settings.duration_s = 1;
     settings.runs = 5;
     settings_load(&settings);
+    settings_used("FSYNC SIZE DURATION BACKEND IDLE");
+    settings_single(&settings, SETTINGS_SIZE);
     settings_check_space(&settings);
     if (settings.size_max > BALL_BYTES_MAX || settings.size_max == 0) {
         fprintf(stderr, "SIZE=%llu: expected 1 to %d\n", (unsigned long long)settings.size_max,

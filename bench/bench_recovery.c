@@ -156,6 +156,7 @@ int main(void)
 
     settings.topics = TOPICS_DEFAULT;
     settings_load(&settings);
+    settings_used("FSYNC TOPICS BACKEND IDLE");
     settings_check_space(&settings);
     const uint64_t topics_max = settings.topics;
     snprintf(topics_text, sizeof topics_text, "%llu",

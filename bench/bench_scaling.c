@@ -20,6 +20,7 @@ int main(void)
     settings.size_max = 1024;
     settings.duration_s = 0.4;
     settings_load_lists(&settings);
+    settings_used("FSYNC PROCS THREADS TOPICS SIZE DURATION BACKEND CONSUMERS IDLE");
     settings_vary(&settings, SETTINGS_PROCESSES, "1-10,16,32,64");
     settings_check_space(&settings);
     const struct writing_sweep sweep = {&settings, shapes, sizeof shapes / sizeof *shapes};

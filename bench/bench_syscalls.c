@@ -5,6 +5,7 @@
  * Invariants: the counts are of the whole life of the process, its start and end included;
  *             sched_yield, which waits without sleeping, is not counted.
  */
+#include "bench/clock.h"
 #include "bench/interrupt.h"
 #include "bench/report.h"
 #include "bench/trial.h"
@@ -19,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <sysexits.h>
+#include <time.h>
 #include <tusk/tusk.h>
 #include <unistd.h>
 
@@ -26,6 +28,7 @@
 #define ENTRY_SIZE 64
 #define TOPIC "syscalls"
 #define LINE_BYTES 512
+#define LOOK_MS 20 /* between two looks whether strace has ended */
 
 enum column { COLUMN_CALLS, COLUMNS };
 
@@ -156,6 +159,23 @@ static int total_parse(const char *path, double *calls)
     return result;
 }
 
+/* How the child ended; where this program is asked to end, so is the child: 0, -EINTR or -ECHILD. */
+static int child_wait(pid_t pid, int *status)
+{
+    const struct timespec look = {.tv_nsec = (long)(LOOK_MS * NS_PER_MS)};
+    pid_t ended;
+
+    while ((ended = waitpid(pid, status, WNOHANG)) == 0) {
+        if (interrupt_pending()) {
+            kill(pid, SIGTERM); /* strace ends the client that it has started with it */
+            waitpid(pid, status, 0);
+            return -EINTR;
+        }
+        nanosleep(&look, NULL);
+    }
+    return ended == pid ? 0 : -ECHILD;
+}
+
 static int shape_count(const struct private_broker *broker, const char *name, double *calls)
 {
     char output[PATH_MAX + sizeof "/strace"];
@@ -167,8 +187,9 @@ static int shape_count(const struct private_broker *broker, const char *name, do
     if (pid == 0) {
         strace_exec(name, broker->socket, output);
     }
-    if (pid < 0 || waitpid(pid, &status, 0) != pid) {
-        return -ECHILD;
+    const int result = pid < 0 ? -ECHILD : child_wait(pid, &status);
+    if (result < 0) {
+        return result;
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         return -ECHILD;
@@ -212,6 +233,7 @@ int main(int argc, char **argv)
     settings.size_min = settings.size_max = ENTRY_SIZE;
     settings.runs = 1;
     settings_load(&settings);
+    settings_used("BACKEND IDLE");
     settings_check_space(&settings);
     report_open(&report, "bench-syscalls",
                 "how many system calls does a client make for a million appends or reads?",

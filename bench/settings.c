@@ -325,6 +325,21 @@ static void duration_load(struct settings *settings)
     }
 }
 
+static void backend_load(struct settings *settings)
+{
+    static const char *const known[] = {"auto", "uring", "pwrite", "mmap"};
+    const char *text = text_load("BACKEND", NULL);
+    bool found = !text;
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        found = found || strcmp(text, known[i]) == 0;
+    }
+    if (!found) {
+        value_refuse("BACKEND", text, "auto, uring, pwrite or mmap");
+    }
+    settings->backend = text;
+}
+
 void settings_load_lists(struct settings *settings)
 {
     for (unsigned i = 0; i < SETTINGS_DIMENSIONS; i++) {
@@ -343,11 +358,22 @@ void settings_load_lists(struct settings *settings)
     fsync_load(settings);
     idle_load(settings);
     duration_load(settings);
-    settings->backend = text_load("BACKEND", NULL);
+    backend_load(settings);
     settings->rates = text_load("RATE", settings->rates);
     settings->data_dir = text_load("DATA_DIR", text_load("TMPDIR", "/tmp"));
     settings->results = text_load("RESULTS", NULL);
     settings->only = text_load("ONLY", NULL);
+}
+
+void settings_single(const struct settings *settings, enum settings_dimension dimension)
+{
+    const bool range = dimension == SETTINGS_SIZE ? settings->size_min != settings->size_max
+                                                  : settings->procs_min != settings->procs_max;
+
+    if (range) {
+        value_refuse(dimensions[dimension].variable, getenv(dimensions[dimension].variable),
+                     "one value: this program takes no range");
+    }
 }
 
 void settings_load(struct settings *settings)
@@ -359,6 +385,35 @@ void settings_load(struct settings *settings)
             value_refuse(dimensions[i].variable, text, "one value: this program takes no lists");
         }
         settings->lists[i].count = 0;
+    }
+}
+
+/* Those that the benchmarks share. */
+static const char *const variables[] = {"FSYNC", "PROCS",    "THREADS", "TOPICS",    "SIZE",
+                                        "BATCH", "DURATION", "BACKEND", "CONSUMERS", "IDLE"};
+
+static bool word_in(const char *word, const char *words)
+{
+    const size_t length = strlen(word);
+
+    while (*(words += strspn(words, " "))) {
+        const size_t next = strcspn(words, " ");
+        if (next == length && memcmp(words, word, length) == 0) {
+            return true;
+        }
+        words += next;
+    }
+    return false;
+}
+
+void settings_used(const char *used)
+{
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        const char *text = text_load(variables[i], NULL);
+        if (text && !word_in(variables[i], used)) {
+            fprintf(stderr, "%s=%s: means nothing to this program, which goes by %s\n",
+                    variables[i], text, used);
+        }
     }
 }
 

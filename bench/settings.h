@@ -72,6 +72,13 @@ void settings_load(struct settings *settings);
  * A,B,C, and PROCS=A-B is all of them. */
 void settings_load_lists(struct settings *settings);
 
+/* End the program if SIZE or PROCS is a range, for one that takes a single value. */
+void settings_single(const struct settings *settings, enum settings_dimension dimension);
+
+/* Say on stderr which of the variables that are given mean nothing to this program; used: the names
+ * of those that do, with blanks between them. */
+void settings_used(const char *used);
+
 /* "size", "batch", "processes", "consumers", "topics". */
 const char *settings_dimension_name(enum settings_dimension dimension);
 

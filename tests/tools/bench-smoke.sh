@@ -89,6 +89,16 @@ for refused in SIZE=12x SIZE=5G PROCS=0 PROCS=5-3 BATCH=64,; do
     grep -q "^$refused: expected" "$scratch/refusal" || fail "$refused is not named: $(<"$scratch/refusal")"
 done
 
+status=0
+BACKEND=floppy "$bin/bench-writes" >/dev/null 2>"$scratch/refusal" || status=$?
+((status == 64)) || fail "BACKEND=floppy: status $status, expected 64"
+status=0
+SIZE=64-128 "$bin/bench-fsync" >/dev/null 2>"$scratch/refusal" || status=$?
+((status == 64)) || fail "bench-fsync with a range of sizes: status $status, expected 64"
+CONSUMERS=2 PROCS=1 ONLY=nothing "$bin/bench-fsync" >/dev/null 2>"$scratch/refusal" ||
+    fail "bench-fsync with CONSUMERS: status $?"
+grep -q '^CONSUMERS=2: means nothing' "$scratch/refusal" || fail "that CONSUMERS means nothing is not said"
+
 # The first measurements end by themselves; one of the next is interrupted.
 set -m # else bash has it ignore SIGINT
 RUNS=16 DURATION=1 PROCS=2 RESULTS=$scratch/interrupted \
