@@ -2,7 +2,8 @@
  * Peer seqpacket: a unix socket that keeps the borders of packets; one entry or one batch a packet.
  * Runs on:  see peer.h.
  * Practice: a batch is packed into one packet, which is far cheaper than sendmmsg() of as many;
- *           socket buffers are as large as an unprivileged process may make them.
+ *           socket buffers are as large as an unprivileged process may make them. (recvmmsg() of up
+ *           to 64 packets makes neither the rate nor the CPU time of the receiver better.)
  * Needs:    nothing
  * Packages: none
  */
