@@ -8,17 +8,18 @@ TUSK = "#0072B2"
 COLOURS = ["#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#882255",
            "#44AA99", "#DDCC77", "#AA4499"]
 MARKERS = "osD^vP*X<>ph"
+STYLES = ["-", "--", "-.", ":"]  # of many lines, beside their colours
 AXIS_OF_SERIES = {
     "size": "bytes per entry",
     "batch": "entries per batch",
     "processes": "producer processes",
     "consumers": "consumer processes",
     "topics": "topics",
-    "rate": "offered, entries per second",
+    "rate": "offered rate, entries per second",
     "bytes": "bytes in the store",
 }
 AXIS_OF_UNIT = {"1/s": "entries per second", "B/s": "bytes per second", "ns": "time",
-                "1": "ratio", "%": "per cent", "count": "count", "B": "bytes"}
+                "1": "ratio", "%": "per cent", "count": "count", "B": "bytes", "1/entry": "per entry"}
 
 
 PREFIXES = {-12: "p", -9: "n", -6: "\N{MICRO SIGN}", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
@@ -38,7 +39,7 @@ def text_of(value, unit=""):
 
 def size_text(value):
     """Sizes of entries: 64 B, 1.5 KiB, 16 KiB."""
-    for unit, bytes_ in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+    for unit, bytes_ in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if value >= bytes_:
             return f"{value / bytes_:.3g}\N{NARROW NO-BREAK SPACE}{unit}"
     return f"{value:g}\N{NARROW NO-BREAK SPACE}B"
@@ -79,14 +80,23 @@ def _plot(axes, points, metric, label, colour, marker, style="-"):
                   capsize=2)
 
 
+def _apart(values):
+    """Those of ascending values whose names have room beside each other, the last one's always."""
+    shown = []
+    for value in reversed(values):
+        if not shown or value * 1.15 <= shown[-1] or value <= 1:
+            shown.append(value)
+    return shown
+
+
 def _x_axis(axes, points, series):
     values = sorted({point.x for point in points})
-    if series in ("rate", "bytes", "topics"):
+    if series in ("rate", "topics"):
         axes.set_xscale("log")
     elif 0 not in values:
         axes.set_xscale("log", base=2)
     if series not in ("rate", "bytes", "topics") and len(values) <= 14:
-        axes.xaxis.set_major_locator(FixedLocator(values))
+        axes.xaxis.set_major_locator(FixedLocator(_apart(values)))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_text(value))
                                    if series in ("size", "bytes") else formatter_of(""))
@@ -110,9 +120,15 @@ def curves(axes, points, series, metrics, label=lambda point: point.mode, log_y=
     unit = next(p.units[m] for p in points for m in metrics if m in p.metrics)
     _x_axis(axes, points, series)
     _y_axis(axes, unit, log_y)
-    axes.set_ylabel(AXIS_OF_UNIT[unit] if len(metrics) > 1 else metrics[0])
+    axes.set_ylabel(_axis_name(unit, metrics))
     if axes.get_legend_handles_labels()[1]:
-        axes.legend()
+        axes.margins(y=0.08)
+        axes.legend(loc="best")
+
+
+def _axis_name(unit, metrics):
+    """What an axis says: the unit in words, or the metric where that says more."""
+    return AXIS_OF_UNIT[unit] if len(metrics) > 1 or unit in ("1/s", "B/s", "ns") else metrics[0]
 
 
 def bars(axes, points, metric, label=lambda point: point.shape, log_x=False):
@@ -133,10 +149,11 @@ def bars(axes, points, metric, label=lambda point: point.shape, log_x=False):
         axes.set_xscale("log")
     axes.xaxis.set_major_formatter(formatter_of(unit))
     axes.margins(x=0.18)
-    axes.set_xlabel(f"{metric} (logarithmic)" if log_x else metric)
+    name = _axis_name(unit, [metric])
+    axes.set_xlabel(f"{name} (logarithmic)" if log_x else name)
 
 
-def shares(axes, points, metrics, label=lambda point: point.shape):
+def shares(axes, points, metrics, label=lambda point: point.shape, per=" per entry"):
     """Metrics of one unit side by side, as horizontal bars of shapes; logarithmic."""
     points = [point for point in points if any(m in point.metrics for m in metrics)]
     unit = next(p.units[m] for p in points for m in metrics if m in p.metrics)
@@ -155,7 +172,7 @@ def shares(axes, points, metrics, label=lambda point: point.shape):
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(formatter_of(unit))
     axes.margins(x=0.15)
-    axes.set_xlabel(f"{AXIS_OF_UNIT[unit]} per entry (logarithmic)")
+    axes.set_xlabel(f"{AXIS_OF_UNIT[unit]}{per} (logarithmic)")
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.05))
 
 
@@ -199,8 +216,8 @@ def groups(axes, points, metric, group, label, chosen):
     _y_axis(axes, unit, log=True)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.15)  # room for the figures on the bars
-    axes.set_ylabel(metric)
-    axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.05))
+    axes.set_ylabel(_axis_name(unit, [metric]))
+    axes.legend(ncols=6, loc="lower left", bbox_to_anchor=(0, 1.05))
 
 
 def nines(axes, lines, chosen=None):
@@ -214,15 +231,17 @@ def nines(axes, lines, chosen=None):
             # The last value stands where one more measurement would have put it.
             xs.append(total / (total - seen) if seen < total else total)
             ys.append(value)
-        axes.step([1, *xs], [ys[0], *ys], where="pre", color=chosen[name][0], label=name)
+        axes.step([1, *xs], [ys[0], *ys], where="pre", color=chosen[name][0], label=name,
+                  linestyle=STYLES[list(lines).index(name) % len(STYLES)] if len(lines) > 4 else "-")
         longest = max(longest, total)
-    ticks = [1, 2] + [10 ** k for k in range(1, 8) if 10 ** k <= longest * 1.01]
+    ticks = [2] + [10 ** k for k in range(1, 8) if 10 ** k <= longest * 1.01]
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: "least" if x == 1 else f"{100 - 100 / x:.7g} %"))
+        FuncFormatter(lambda x, _: f"{100 - 100 / x:.7g} %"))
     axes.tick_params(axis="x", labelrotation=30)
+    axes.set_xlim(left=1)
     _y_axis(axes, "ns", log=True)
     axes.set_xlabel("share of the calls that took no longer")
     axes.set_ylabel("latency")

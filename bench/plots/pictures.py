@@ -37,19 +37,21 @@ def _of_series(points, series):
     return [point for point in points if point.series == series]
 
 
-def _figure(results, title, draws):
-    """A figure of panels, two in a row; draws: (heading, function that draws into axes)."""
+def _figure(results, title, draws, wide=0):
+    """A figure of panels, two in a row behind `wide` ones that have a row each; draws: (heading,
+    function that draws into axes)."""
     if not draws:
         raise NothingToDraw(results.bench)
     columns = min(2, len(draws))
-    rows = -(-len(draws) // columns)
-    figure, axes = plt.subplots(rows, columns, squeeze=False,
-                                figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.6))
-    for (heading, draw), place in zip(draws, axes.flat):
+    rows = wide - (wide - len(draws)) // columns
+    figure = plt.figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.6))
+    grid = figure.add_gridspec(rows, columns)
+    for i, (heading, draw) in enumerate(draws):
+        row, column = (i, slice(None)) if i < wide else (wide + (i - wide) // columns,
+                                                         (i - wide) % columns)
+        place = figure.add_subplot(grid[row, column])
         draw(place)
         place.set_title(heading, loc="left")
-    for place in axes.flat[len(draws):]:
-        place.remove()
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     foot = textwrap.fill(describe(results), FOOT_LETTERS * columns)
     figure.supxlabel(foot, x=0.01, ha="left", fontsize="x-small", color="#666666")
@@ -101,10 +103,20 @@ def cpu(only=lambda point: not point.series):
     return make
 
 
-def nines(heading, wanted):
-    """Latency by percentile; wanted(point, what) tells which."""
+def shares(*metrics, heading, **how):
+    """Metrics side by side, shape by shape."""
     def make(results):
-        lines = {point.shape: buckets for point in results.points
+        points = [p for p in results.points if any(m in p.metrics for m in metrics)]
+        draw = (heading, lambda axes: panels.shares(axes, points, metrics, **how))
+        return [draw] if points else []
+    return make
+
+
+def nines(heading, wanted, every=False):
+    """Latency by percentile; wanted(point, what) tells which; every: a shape has several."""
+    def make(results):
+        lines = {f"{point.shape}: {what}" if every else point.shape: buckets
+                 for point in results.points
                  for what, buckets in point.buckets.items() if wanted(point, what)}
         return [(heading, lambda axes: panels.nines(axes, lines))] if lines else []
     return make
@@ -147,18 +159,23 @@ def peers(results):
         draws.append(("one process to another, entries per second",
                       lambda axes: panels.groups(axes, relayed, "entries/s", shape, system,
                                                  chosen)))
+    wide = len(draws)
+    if any("CPU" in p.metrics for p in relayed):
+        draws.append(("CPU time of an entry, all processes", lambda axes: panels.groups(
+            axes, relayed, "CPU", shape, system, chosen)))
+        wide = len(draws)
     if durable:
         draws.append(("durable appends of 256 bytes", lambda axes: panels.curves(
             axes, durable, "processes", ["entries/s"], label=system, log_y=True, chosen=chosen)))
-        draws.append(("p50 of one durable append", lambda axes: panels.curves(
+        draws.append(("median time of one durable append", lambda axes: panels.curves(
             axes, durable, "processes", ["p50"], label=system, log_y=True, chosen=chosen)))
     if there_and_back:
         draws.append(("64 bytes there and back",
                       lambda axes: panels.nines(axes, there_and_back, chosen)))
-    return _figure(results, "Tusk beside what else there is, in one run", draws)
+    return _figure(results, "Tusk beside what else there is, in one run", draws, wide)
 
 
-def _any(point):
+def _any(*_):
     return True
 
 
@@ -213,7 +230,7 @@ PICTURES = {
         against_rate),
     "floor": picture("Tusk beside a bare relay", bars("end to end/s", only=_any),
                      bars("of the floor", only=_any),
-                     nines("there and back", lambda point, what: True)),
+                     nines("there and back", _any)),
     "fsync": picture(
         "Durable appends of 256 bytes, beside O_DSYNC files",
         curves("one topic/s", "one file/s", "own topics/s", "own files/s",
@@ -222,14 +239,25 @@ PICTURES = {
         curves("one topic p50", "one file p50", "one topic p99", "one file p99",
                heading="time of an append", log_y=True,
                only=lambda point: point.idle != "spin"),
+        curves("one topic CPU", "one file CPU", heading="CPU time of an append", log_y=True,
+               only=lambda point: point.idle != "spin"),
+        nines("one process: durable append",
+              lambda point, what: point.x == 1 and what in ("one topic", "one file"), every=True),
         bars("topic / 1 process' file", only=_any), bars("p99, topic / file", only=_any)),
-    "pingpong": picture("There and back between two processes that sleep", bars("topics, p50"),
-                        bars("2 x pipes, p50"), bars("ratio")),
+    "pingpong": picture("There and back between two processes that sleep",
+                        shares("topics, p50", "2 x pipes, p50", heading="median of a round trip",
+                               per=" there and back"),
+                        bars("ratio", heading="topics / 2 x pipes")),
     "profile": picture(
         "Where the time of an entry goes, by side; without looking for work and sleeping",
         *_profiles("small entries", lambda point: not _durable(point) and not _large(point)),
         *_profiles("entries of 1 KiB", _large), *_profiles("durable appends", _durable)),
     "peers": peers,
+    "idle": picture("A broker with sessions that do nothing",
+                    bars("broker, share of a core", heading="the broker's share of a core, per cent"),
+                    nines("an append now and then", _any)),
+    "syscalls": picture("System calls of a client", bars("system calls per million",
+                                                         heading="calls for a million entries")),
     "recovery": picture("What a start takes",
                         curves("start after a kill", "start after a stop", heading="time of a start",
                                log_y=True),

@@ -94,6 +94,10 @@ class Axes(unittest.TestCase):
         self.assertEqual([round(x) for x in steps.get_xdata()], [1, 10, 100, 100])
         self.assertEqual(list(steps.get_ydata()), [100, 100, 200, 300])
 
+    def test_names_of_neighbours_do_not_touch(self):
+        self.assertEqual(panels._apart([1, 2, 4, 8, 9, 10, 16]), [16, 10, 8, 4, 2, 1])
+        self.assertEqual(panels._apart([0, 1, 2]), [2, 1, 0])
+
 
 if __name__ == "__main__":
     unittest.main()
