@@ -140,7 +140,8 @@ int lane_has_slot(struct lane *lane)
         return 1;
     }
     const uint64_t head = lane_engine_cq_head(&lane->map);
-    if (head - lane->cq_head_seen > lane->cq_tail_published - lane->cq_head_seen) {
+    /* Not cq_tail_published: a turn tells completions before its pass notes them (submit_lane). */
+    if (head - lane->cq_head_seen > lane->cq_tail - lane->cq_head_seen) {
         return -EPROTO;
     }
     lane->cq_head_seen = head;

@@ -170,6 +170,9 @@ Test(append, room_is_told_within_a_turn)
     cr_assert_eq(lane_room(&victim->map), head + bytes);
     cr_assert_eq(lane_completions(&victim->map), done + 1);
     cr_assert_eq(victim->lane->head_published, head, "who sleeps would not be told");
+    lane_reap_to(&victim->map, done + 1);
+    victim->lane->cq_head_seen -= victim->map.cq_slots; /* the last look was long ago */
+    cr_assert_eq(lane_has_slot(victim->lane), 1, "what was told may be reaped");
     stage_settle(&stage);
     cr_assert_eq(lane_room(&victim->map), head + 2 * bytes);
     appended = 3 * ENTRIES;
