@@ -61,6 +61,8 @@ const struct counter_spec counter_table[COUNTER_COUNT] = {
                          COUNTER_OF_ENGINE},
     [COUNTER_BYTES_WRITTEN] = {"bytes_written_total", "bytes written to segment files",
                                COUNTER_OF_ENGINE},
+    [COUNTER_PASSES] = {"passes_total", "times the engine went over the namespace's lanes and work",
+                        COUNTER_OF_ENGINE},
     [COUNTER_PARKS] = {"parks_total", "times a lane without work was left to its socket",
                        COUNTER_OF_ENGINE},
     [COUNTER_WAKES] = {"wakes_total", "sleeping clients woken", COUNTER_OF_ENGINE},

@@ -176,6 +176,7 @@ static bool store_take(struct engine_store *served)
 {
     struct store *store = &served->store;
     const bool freed = store->freed;
+    counter_add(&store->counters, COUNTER_PASSES, 1);
     if (freed) {
         store_retry(store);
         lane_set_unblock(&served->lanes);
