@@ -29,8 +29,8 @@
 
 enum {
     PINS_NAME_BYTES = sizeof PINS_PREFIX + 16,
-    /* Of a small tmpfs the default arena takes at most this part: lanes, pins, other namespaces and
-     * other programs want some as well. */
+    /* Of what directory and ledger leave of a small tmpfs the default arena takes at most this part:
+     * pins, other namespaces and other programs want some as well. */
     ARENA_PART_OF_FREE = 4,
 };
 
@@ -118,7 +118,11 @@ static int make_region(const struct regions *regions, struct mapping *mapping, c
 
 static void fit_arena(const struct regions *regions, struct config *config, struct log *log)
 {
-    const uint64_t free_bytes = tmpfs_free_bytes(regions);
+    const struct directory_geometry none = {.chunk_bytes = config->chunk_bytes,
+                                            .topics_max = config->topics_max};
+    const uint64_t others_bytes = directory_bytes(&none) + ledger_bytes(config->lanes_max);
+    const uint64_t all_free_bytes = tmpfs_free_bytes(regions);
+    const uint64_t free_bytes = all_free_bytes > others_bytes ? all_free_bytes - others_bytes : 0;
     const uint64_t chunks_min_bytes = CONFIG_ARENA_CHUNKS_MIN * config->chunk_bytes;
     const uint64_t bytes_min =
         chunks_min_bytes > CONFIG_ARENA_BYTES_MIN ? chunks_min_bytes : CONFIG_ARENA_BYTES_MIN;
@@ -130,7 +134,7 @@ static void fit_arena(const struct regions *regions, struct config *config, stru
         return;
     }
     log_warning(log, "arena.cut_down", "bytes=%" PRIu64 " wanted=%" PRIu64 " tmpfs_free=%" PRIu64,
-                bytes, config->arena_bytes, free_bytes);
+                bytes, config->arena_bytes, all_free_bytes);
     config->arena_bytes = bytes;
 }
 
