@@ -262,8 +262,8 @@ static int broker_free(struct broker *broker)
     control_loop_remove(&broker->loop, &broker->stop_source);
     session_set_deinit(&broker->sessions);
     const int result = namespace_set_deinit(&broker->namespaces);
+    run_dir_close(&broker->run_dir); /* it may lie in the directory of the socket */
     listener_close(&broker->listener);
-    run_dir_close(&broker->run_dir);
     mailbox_deinit(&broker->mailbox);
     control_loop_deinit(&broker->loop);
     if (broker->stop_fd >= 0) {

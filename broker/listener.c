@@ -17,6 +17,7 @@ enum {
     /* Others search it on their way to the socket, whose own mode decides. */
     SOCKET_DIR_MODE = 0755,
     LISTEN_BACKLOG = 1024,
+    CLAIM_ATTEMPTS = 8,
     LOCK_PATH_BYTES = CONFIG_SOCKET_PATH_BYTES + sizeof ".lock",
 };
 
@@ -25,15 +26,24 @@ static void lock_path(char path[LOCK_PATH_BYTES], const struct listener *listene
     snprintf(path, LOCK_PATH_BYTES, "%s.lock", listener->path);
 }
 
-static int make_directory(const struct listener *listener, struct fault *fault)
+/* The directory of the socket; false: it is in none of its own. */
+static bool directory_path(char path[CONFIG_SOCKET_PATH_BYTES], const struct listener *listener)
 {
-    char path[CONFIG_SOCKET_PATH_BYTES];
-    memcpy(path, listener->path, sizeof path);
+    memcpy(path, listener->path, CONFIG_SOCKET_PATH_BYTES);
     char *end = strrchr(path, '/');
     if (end == NULL || end == path) {
-        return 0;
+        return false;
     }
     *end = '\0';
+    return true;
+}
+
+static int make_directory(struct listener *listener, struct fault *fault)
+{
+    char path[CONFIG_SOCKET_PATH_BYTES];
+    if (!directory_path(path, listener)) {
+        return 0;
+    }
     if (mkdir(path, SOCKET_DIR_MODE) != 0) {
         return errno == EEXIST
                    ? 0
@@ -42,6 +52,7 @@ static int make_directory(const struct listener *listener, struct fault *fault)
                                "another socket with --socket",
                                path, strerror(errno));
     }
+    listener->made_dir = true;
     /* Whatever the umask. */
     if (chmod(path, SOCKET_DIR_MODE) != 0) {
         return fault_set(fault, -errno, "cannot set the mode of %s: %s", path, strerror(errno));
@@ -95,13 +106,18 @@ int listener_claim(struct listener *listener, const struct config *config, struc
 {
     *listener = (struct listener){.lock = -1, .socket = -1, .reserve = -1};
     memcpy(listener->path, config->socket_path, sizeof listener->path);
-    int error = make_directory(listener, fault);
+    char path[LOCK_PATH_BYTES];
+    lock_path(path, listener);
+    int error = 0;
+    int lock = -ENOENT;
+    /* A broker that ends removes the directory that it has made. */
+    for (int attempt = 0; error == 0 && lock == -ENOENT && attempt < CLAIM_ATTEMPTS; attempt++) {
+        error = make_directory(listener, fault);
+        lock = error == 0 ? lock_file_open(path) : error;
+    }
     if (error != 0) {
         return error;
     }
-    char path[LOCK_PATH_BYTES];
-    lock_path(path, listener);
-    const int lock = lock_file_open(path);
     if (lock == -EBUSY) {
         return fault_set(fault, -EADDRINUSE,
                          "another broker listens on the socket %s: stop it, or name another path "
@@ -232,6 +248,15 @@ void listener_shut(struct listener *listener)
     }
 }
 
+/* Only while nothing is in it, so another broker that has its socket there keeps it. */
+static void remove_directory(const struct listener *listener)
+{
+    char path[CONFIG_SOCKET_PATH_BYTES];
+    if (listener->made_dir && directory_path(path, listener)) {
+        rmdir(path);
+    }
+}
+
 void listener_close(struct listener *listener)
 {
     if (listener->lock < 0) {
@@ -244,4 +269,5 @@ void listener_close(struct listener *listener)
     char path[LOCK_PATH_BYTES];
     lock_path(path, listener);
     lock_file_remove(path, take_fd(&listener->lock));
+    remove_directory(listener);
 }

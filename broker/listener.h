@@ -12,6 +12,7 @@
 #ifndef TUSK_BROKER_LISTENER_H
 #define TUSK_BROKER_LISTENER_H
 
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "broker/config.h"
@@ -22,7 +23,8 @@ struct listener {
     char path[CONFIG_SOCKET_PATH_BYTES];
     int lock;
     int socket;
-    int reserve; /* closed to have a descriptor for refusing a client when there is none left */
+    bool made_dir; /* the socket's directory: it goes at the end, if nothing else is in it */
+    int reserve;   /* closed to have a descriptor for refusing a client when there is none left */
     dev_t device;
     ino_t inode; /* of the socket file */
 };
@@ -49,7 +51,7 @@ int listener_accept(struct listener *listener, int *connection);
  * broker; the path stays claimed. */
 void listener_shut(struct listener *listener);
 
-/* Accepts one whose claim or open failed. */
+/* Gives the path back. Accepts one whose claim or open failed. */
 void listener_close(struct listener *listener);
 
 #endif

@@ -17,9 +17,10 @@
 
 enum { RUN_DIR_MODE = 0700 };
 
-static int make_or_find(const char *path, struct fault *fault)
+static int make_or_find(const char *path, bool *made, struct fault *fault)
 {
-    if (mkdir(path, RUN_DIR_MODE) == 0) {
+    *made = mkdir(path, RUN_DIR_MODE) == 0;
+    if (*made) {
         /* Whatever the umask. */
         return chmod(path, RUN_DIR_MODE) == 0
                    ? 0
@@ -64,30 +65,34 @@ static int check_opened(const struct run_dir *run_dir, struct fault *fault)
     return 0;
 }
 
-/* Every directory in it is one of a namespace's regions. */
-static void remove_all(const struct run_dir *run_dir)
+/* Every directory in it is one of a namespace's regions. True: there was something. */
+static bool remove_all(const struct run_dir *run_dir)
 {
+    bool any = false;
     const int fd = openat(run_dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *listing = fd >= 0 ? fdopendir(fd) : NULL;
     if (listing == NULL) {
         if (fd >= 0) {
             close(fd);
         }
-        return;
+        return false;
     }
     for (const struct dirent *entry; (entry = readdir(listing)) != NULL;) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
             regions_remove(run_dir->fd, entry->d_name);
+            any = true;
         }
     }
     closedir(listing);
+    return any;
 }
 
 int run_dir_open(struct run_dir *run_dir, const struct config *config, struct fault *fault)
 {
     *run_dir = (struct run_dir){.fd = -1};
     memcpy(run_dir->path, config->run_dir, sizeof run_dir->path);
-    int error = make_or_find(run_dir->path, fault);
+    bool made;
+    int error = make_or_find(run_dir->path, &made, fault);
     if (error != 0) {
         return error;
     }
@@ -110,7 +115,7 @@ int run_dir_open(struct run_dir *run_dir, const struct config *config, struct fa
                          run_dir->path, config->data_dir);
     }
     run_dir->fd = take_fd(&fd);
-    remove_all(run_dir);
+    run_dir->made = remove_all(run_dir) || made;
     return 0;
 }
 
@@ -119,7 +124,9 @@ void run_dir_close(struct run_dir *run_dir)
     if (run_dir->fd < 0) {
         return;
     }
-    remove_all(run_dir);
-    rmdir(run_dir->path); /* best effort: the next start makes it again, or finds it */
+    (void)remove_all(run_dir);
+    if (run_dir->made) {
+        rmdir(run_dir->path); /* best effort: the next start makes it again, or finds it */
+    }
     lock_file_release(take_fd(&run_dir->fd));
 }

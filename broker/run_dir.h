@@ -10,21 +10,24 @@
 #ifndef TUSK_BROKER_RUN_DIR_H
 #define TUSK_BROKER_RUN_DIR_H
 
+#include <stdbool.h>
+
 #include "broker/config.h"
 
 struct fault;
 
 struct run_dir {
     char path[CONFIG_PATH_BYTES];
-    int fd; /* locked */
+    int fd;    /* locked */
+    bool made; /* by this broker, or by one that was killed: it goes at the end */
 };
 
 /* Makes the directory if it is missing (its parent must be there), locks it, and removes what a
  * broker that was killed has left in it. 0 or -errno, the words in fault. */
 int run_dir_open(struct run_dir *run_dir, const struct config *config, struct fault *fault);
 
-/* Removes what is left in it and, where that is allowed, the directory. Accepts one whose open
- * failed. */
+/* Removes what is left in it, and the directory unless somebody else had made it. Accepts one whose
+ * open failed. */
 void run_dir_close(struct run_dir *run_dir);
 
 #endif

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shm/ledger.h"
 #include "tests/support/process.h"
 #include "tests/unit/broker_stage.h"
 #include "tests/unit/maps.h"
@@ -80,6 +81,24 @@ Test(broker, nothing_is_left_after_a_stop)
         cr_assert_eq(maps_of(scratch) + maps_of(MAPS_LANE), 0);
         cr_assert_eq(files_in(scratch), 0);
     }
+}
+
+Test(broker, directories_that_were_there_stay_and_no_others)
+{
+    char sub[CONFIG_SOCKET_PATH_BYTES];
+    snprintf(sub, sizeof sub, "%.80s/sub", scratch);
+    snprintf(config.socket_path, sizeof config.socket_path, "%.90s/a.sock", sub);
+    snprintf(config.run_dir, sizeof config.run_dir, "%.90s/a-run", sub);
+    start();
+    cr_assert_eq(broker_stop(broker), 0);
+    cr_assert_eq(access(sub, F_OK), -1, "the socket's directory is left behind");
+    cr_assert_eq(mkdir(sub, 0755), 0);
+    cr_assert_eq(mkdir(config.run_dir, 0700), 0);
+    start();
+    cr_assert_eq(broker_stop(broker), 0);
+    cr_assert_eq(rmdir(config.run_dir), 0, "it was there before, and is empty again");
+    cr_assert_eq(rmdir(sub), 0);
+    cr_assert_eq(files_in(scratch), 0);
 }
 
 Test(broker, two_of_them_live_in_one_process)
@@ -268,7 +287,9 @@ Test(broker, arena_fits_into_a_small_tmpfs_or_says_what_is_free)
     int fds[2];
     const int client = control_client_connect(config.socket_path);
     cr_assert_eq(control_client_hello(client, &answer, fds), 0);
-    cr_expect_eq(answer.welcome.arena_bytes, UINT64_C(16) << 20);
+    const uint64_t others = answer.welcome.directory_bytes + ledger_bytes(config.lanes_max);
+    cr_expect_eq(answer.welcome.arena_bytes,
+                 align_down(((UINT64_C(64) << 20) - others) / 4, config.chunk_bytes));
     close(fds[0]);
     close(fds[1]);
     close(client);
@@ -282,6 +303,22 @@ Test(broker, arena_fits_into_a_small_tmpfs_or_says_what_is_free)
     scratch_write(path, filler, 8 << 20);
     start_fails(-ENOSPC, "wants 64MiB");
     free(filler);
+}
+
+/* What the directory takes is not there for the arena. */
+Test(broker, arena_fits_beside_a_directory_that_takes_most_of_a_tmpfs)
+{
+    char small[SCRATCH_PATH_BYTES];
+    if (!scratch_mount(small, UINT64_C(21) << 20)) {
+        cr_skip_test("mounting a tmpfs is not allowed here");
+    }
+    snprintf(config.run_dir, sizeof config.run_dir, "%s/run", small);
+    config.arena_bytes = UINT64_C(128) << 20;
+    config.arena_given = false;
+    config.topics_max = 16384;
+    config.lanes_max = 8192;
+    start();
+    cr_assert_eq(broker_stop(broker), 0);
 }
 
 /* The socket. */
@@ -304,7 +341,7 @@ Test(broker, socket_has_the_mode_and_group_that_were_asked_for)
     cr_assert_eq(stat(dir, &status), 0);
     cr_expect_eq(status.st_mode & 07777, 0755);
     cr_assert_eq(broker_stop(broker), 0);
-    cr_expect_eq(files_in(dir), 0);
+    cr_expect_eq(access(dir, F_OK), -1);
 }
 
 Test(broker, socket_that_cannot_be_made_is_said)
