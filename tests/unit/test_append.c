@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/pending.h"
 #include "tests/support/deadline.h"
 #include "tests/unit/store_reader.h"
 
