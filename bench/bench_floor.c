@@ -75,17 +75,19 @@ static double flow_add(struct report *report, const char *row, const struct crew
 }
 
 static int floor_flow(struct report *report, const struct settings *settings, uint64_t size,
-                      double *rate)
+                      bool ahead, double *rate)
 {
     char row[64];
 
-    snprintf(row, sizeof row, "%llu B, the floor", (unsigned long long)size);
+    snprintf(row, sizeof row, "%llu B, the floor%s", (unsigned long long)size,
+             ahead ? ", asking ahead" : "");
     if (!settings_wants(settings, row)) {
         return 0;
     }
     struct relay_plan plan = {.size = size,
                               .entries_max = WITHIN_BYTES / relay_log_bytes(size),
                               .lead_entries = LEAD_BYTES / relay_log_bytes(size),
+                              .ahead = ahead,
                               .relay = relay_new(LOG_BYTES)};
     struct role roles[RELAY_ROLES];
     struct crew crew = {
@@ -94,7 +96,8 @@ static int floor_flow(struct report *report, const struct settings *settings, ui
     if (!plan.relay) {
         return -ENOMEM;
     }
-    struct result_shape shape = shape_make(settings, "bare relay", "submit", size, "yield");
+    struct result_shape shape = shape_make(
+        settings, ahead ? "bare relay, asking ahead" : "bare relay", "submit", size, "yield");
     shape.consumers = 1;
     report_begin(report, row, &shape);
     relay_roles(roles, &plan);
@@ -143,9 +146,10 @@ static int tusk_flow(struct report *report, const struct settings *settings, uin
 static int flows_run(struct report *report, const struct settings *settings, uint64_t size)
 {
     double floor_rate = 0;
+    double ahead_rate = 0;
     char row[64];
 
-    int result = floor_flow(report, settings, size, &floor_rate);
+    int result = floor_flow(report, settings, size, false, &floor_rate);
     if (result == 0) {
         snprintf(row, sizeof row, "%llu B, Tusk", (unsigned long long)size);
         result = tusk_flow(report, settings, size, PRODUCER_SUBMIT, row, floor_rate);
@@ -153,6 +157,9 @@ static int flows_run(struct report *report, const struct settings *settings, uin
     if (result == 0 && size <= BATCHED_SIZE_MAX) {
         snprintf(row, sizeof row, "%llu B, Tusk, batches of %d", (unsigned long long)size, BATCH);
         result = tusk_flow(report, settings, size, PRODUCER_SUBMIT_BATCH, row, floor_rate);
+    }
+    if (result == 0) {
+        result = floor_flow(report, settings, size, true, &ahead_rate);
     }
     return result;
 }

@@ -30,6 +30,8 @@
 #define SPINS_ALONE 100000 /* the same in a round trip: only so that two on one core get apart */
 #define COMPLETIONS 4096
 #define PAYLOAD_SPREAD 4096
+#define AHEAD_BYTES 2048 /* so far ahead lines of the log are asked for */
+#define LINE_BYTES 64
 
 struct submission_header {
     uint32_t bytes; /* of the payload */
@@ -355,6 +357,15 @@ static void log_seal(struct relaying *relaying)
     }
 }
 
+static void log_ask(const struct relaying *relaying, uint64_t bytes)
+{
+    const unsigned char *ahead = log_at(relaying->relay, relaying->position) + AHEAD_BYTES;
+
+    for (uint64_t offset = 0; offset < bytes; offset += LINE_BYTES) {
+        __builtin_prefetch(ahead + offset, 1, 2); /* into the second cache */
+    }
+}
+
 /* Copies an entry behind the log's end; its checksum follows. */
 static void log_append(struct relaying *relaying, const unsigned char *payload, uint32_t size)
 {
@@ -363,6 +374,9 @@ static void log_append(struct relaying *relaying, const unsigned char *payload, 
         .size = size, .seq = relaying->seq++, .time_ns = relaying->time_ns, .flags = KIND_ENTRY};
     const uint64_t bytes = relay_log_bytes(size);
 
+    if (relaying->plan->ahead) {
+        log_ask(relaying, bytes);
+    }
     memset(at + bytes - ALIGNMENT, 0, ALIGNMENT);
     memcpy(at, &header, sizeof header);
     memcpy(at + HEADER_BYTES, payload, size);

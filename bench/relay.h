@@ -28,6 +28,7 @@ struct relay_plan {
     uint64_t entries_max;  /* the producer ends there */
     uint64_t lead_entries; /* and stays so close to the reader */
     bool round_trip;       /* each entry is waited for: there is no reader */
+    bool ahead;            /* the relay asks for the log's lines before it writes them */
     struct relay *relay;
 };
 
