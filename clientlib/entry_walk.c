@@ -378,17 +378,21 @@ static bool run_can_begin(const struct entry_walk *walk)
            !walk->time_filter && walk->position - view->start < view->bytes;
 }
 
-/* Asks for what lies ahead of a frame, where so many frames and bytes of the chunk follow: each
- * frame says where the next one is, so the processor alone would wait for one after the other.
- * Nothing behind the last visible frame is asked for: the engine writes there. */
-static inline void frame_prefetch(const unsigned char *frame, uint64_t frames, uint64_t bytes)
+/* Asks for the frame that begins PREFETCH_BYTES or more ahead if those that follow are as large as
+ * this one, of `bytes` bytes: each frame says where the next one is, so the processor alone would wait
+ * for one after the other. Nothing from `end` on is asked for: the engine writes behind the last
+ * visible frame. */
+static inline void frame_prefetch(const unsigned char *frame, uint64_t bytes,
+                                  const unsigned char *end)
 {
-    uint64_t ahead = frames * FRAME_HEADER_BYTES; /* at least */
-    ahead = ahead < bytes ? ahead : bytes;
-    ahead = ahead < PREFETCH_BYTES ? ahead : PREFETCH_BYTES;
-    const unsigned char *end = frame + ahead;
-    __builtin_prefetch(end - CACHE_LINE_BYTES);
-    __builtin_prefetch(end - 2 * CACHE_LINE_BYTES); /* small frames are up to two lines apart */
+    uint64_t ahead = bytes;
+    if (bytes < PREFETCH_BYTES) {
+        ahead <<= __builtin_clzll(bytes) - __builtin_clzll(PREFETCH_BYTES);
+    }
+    if (ahead + 2 * CACHE_LINE_BYTES <= (uint64_t)(end - frame)) {
+        __builtin_prefetch(frame + ahead);
+        __builtin_prefetch(frame + ahead + CACHE_LINE_BYTES); /* small frames may skip a line */
+    }
 }
 
 size_t walk_run(struct entry_walk *walk, const struct client_lane *lane, uint64_t visible,
@@ -409,7 +413,6 @@ size_t walk_run(struct entry_walk *walk, const struct client_lane *lane, uint64_
     size_t room = *left;
     size_t count = 0;
     while (count < limit && image_bytes - offset >= FRAME_HEADER_BYTES) {
-        frame_prefetch(image + offset, frames - count, image_bytes - offset);
         const struct frame_header frame = frame_header_copy(image + offset);
         const uint64_t size = frame.size;
         const uint64_t bytes = frame_bytes(size);
@@ -417,6 +420,9 @@ size_t walk_run(struct entry_walk *walk, const struct client_lane *lane, uint64_
             frame.seq != seq + count || size > room || bytes > image_bytes - offset) {
             break;
         }
+        const uint64_t follow = (frames - count) * bytes;
+        const uint64_t rest = image_bytes - offset;
+        frame_prefetch(image + offset, bytes, image + offset + (follow < rest ? follow : rest));
         entries[count] = (struct tusk_entry){.data = image + offset + FRAME_HEADER_BYTES,
                                              .size = size,
                                              .seq = seq + count,
