@@ -175,8 +175,8 @@ int unit_prepare(struct store *store, struct topic *topic, const uint64_t *sizes
 
 /*
  * Asking the processor for the lines of the arena that are written soon. The arena is so large that
- * each of them comes from far away, and by itself the processor asks for few at a time and for none in
- * another page of 4 KiB, so that a frame's stores would wait for those of the frame before.
+ * each of them comes from far away, and by itself the processor asks for few at a time and for none
+ * in another page of 4 KiB, so that a frame's stores would wait for those of the frame before.
  */
 static const unsigned char *ahead_end(const struct unit *unit)
 {

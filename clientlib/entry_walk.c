@@ -379,8 +379,8 @@ static bool run_can_begin(const struct entry_walk *walk)
 }
 
 /* Asks for the frame that begins PREFETCH_BYTES or more ahead if those that follow are as large as
- * this one, of `bytes` bytes: each frame says where the next one is, so the processor alone would wait
- * for one after the other. Nothing from `end` on is asked for: the engine writes behind the last
+ * this one, of `bytes` bytes: each frame says where the next one is, so the processor alone would
+ * wait for one after the other. Nothing from `end` on is asked for: the engine writes behind the last
  * visible frame. */
 static inline void frame_prefetch(const unsigned char *frame, uint64_t bytes,
                                   const unsigned char *end)
