@@ -21,6 +21,7 @@
 #define SPARE_TOPICS 64
 #define ENTRY_BYTES 4096
 #define FLUSH_TIMEOUT_MS 120000
+#define FLUSH_LOOK_MS 500 /* between two looks whether this program is to end */
 #define MIB (UINT64_C(1) << 20)
 
 enum column { COLUMN_STOP, COLUMN_KILL, COLUMN_MEMORY, COLUMN_EACH, COLUMN_DATA, COLUMNS };
@@ -39,6 +40,9 @@ struct shape {
 
 static int failed(int error, const char *what)
 {
+    if (error == -EINTR) {
+        return error; /* report_close() says that */
+    }
     fprintf(stderr, "%s: %s\n", what, tusk_strerror(error));
     return error;
 }
@@ -57,11 +61,24 @@ static int topic_fill(struct tusk *tusk, uint64_t number, uint64_t bytes)
     for (uint64_t done = 0; result == 0 && done < bytes; done += ENTRY_BYTES) {
         result = tusk_submit(topic, payload, ENTRY_BYTES, 0);
         if (result == -EAGAIN) {
-            result = tusk_wait(tusk, FLUSH_TIMEOUT_MS) < 0 ? -ETIMEDOUT : 0;
+            result = interrupt_pending()                     ? -EINTR
+                     : tusk_wait(tusk, FLUSH_TIMEOUT_MS) < 0 ? -ETIMEDOUT
+                                                             : 0;
             done -= ENTRY_BYTES;
         }
     }
     tusk_topic_close(topic);
+    return result;
+}
+
+static int flush(struct tusk *tusk)
+{
+    int result = -ETIMEDOUT;
+
+    for (int waited_ms = 0; result == -ETIMEDOUT && waited_ms < FLUSH_TIMEOUT_MS;
+         waited_ms += FLUSH_LOOK_MS) {
+        result = interrupt_pending() ? -EINTR : tusk_flush(tusk, TUSK_DURABLE, FLUSH_LOOK_MS);
+    }
     return result;
 }
 
@@ -79,7 +96,7 @@ static int fill(const struct private_broker *broker, const struct shape *shape)
         result = interrupt_pending() ? -EINTR : topic_fill(tusk, i, shape->bytes / shape->topics);
     }
     if (result == 0) {
-        result = tusk_flush(tusk, TUSK_DURABLE, FLUSH_TIMEOUT_MS);
+        result = flush(tusk);
     }
     tusk_disconnect(tusk);
     return result < 0 ? failed(result, "appending") : 0;

@@ -3,7 +3,11 @@
  */
 #include "bench/interrupt.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stddef.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 
@@ -35,4 +39,19 @@ bool interrupt_pending(void)
         found = found || sigismember(&pending, signals[i]) == 1;
     }
     return found;
+}
+
+int interrupt_wait(int fd, int timeout_ms)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    interrupt_signals(&set);
+    const int signals_fd = signalfd(-1, &set, SFD_CLOEXEC); /* never read, so what came stays */
+    struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = signals_fd, .events = POLLIN}};
+    const int count = poll(fds, 2, timeout_ms);
+    if (signals_fd >= 0) {
+        close(signals_fd);
+    }
+    return interrupt_pending() ? -EINTR : count > 0 ? 1 : 0;
 }

@@ -19,4 +19,7 @@ void interrupt_block(void);
 /* Has one come? It stays, so that everybody who asks later is told as well. */
 bool interrupt_pending(void);
 
+/* Wait until a file descriptor can be read: 1; 0 after timeout_ms; -EINTR once one has come. */
+int interrupt_wait(int fd, int timeout_ms);
+
 #endif

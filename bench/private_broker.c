@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -98,12 +97,11 @@ static _Noreturn void tuskd_exec(const struct private_broker *broker,
 /* Wait for the byte that says it serves. */
 static int ready_wait(int ready_fd)
 {
-    struct pollfd fds = {.fd = ready_fd, .events = POLLIN};
     char byte = 0;
 
-    const int count = poll(&fds, 1, START_TIMEOUT_MS);
-    if (count > 0 && read(ready_fd, &byte, 1) == 1) {
-        return 0;
+    const int count = interrupt_wait(ready_fd, START_TIMEOUT_MS);
+    if (count < 0 || (count > 0 && read(ready_fd, &byte, 1) == 1)) {
+        return count < 0 ? count : 0;
     }
     fprintf(stderr, "the broker %s\n", count == 0 ? "did not start in a minute" : "did not start");
     return count == 0 ? -ETIMEDOUT : -ECHILD;
@@ -154,30 +152,33 @@ int private_broker_start(struct private_broker *broker, const struct settings *s
     return process_start(broker, settings, fsync, idle);
 }
 
-/* Wait for the process with a time limit; whether it ended. */
-static bool process_ended(pid_t pid)
+/* Wait for the process: 1 if it has ended, 0 after a minute, -EINTR if we are to end as well. */
+static int end_wait(pid_t pid)
 {
     const int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    struct pollfd fds = {.fd = pidfd, .events = POLLIN};
 
-    const int count = pidfd < 0 ? 1 : poll(&fds, 1, STOP_TIMEOUT_MS);
+    const int result = pidfd < 0 ? 1 : interrupt_wait(pidfd, STOP_TIMEOUT_MS);
     if (pidfd >= 0) {
         close(pidfd);
     }
-    return count != 0 && waitpid(pid, NULL, 0) == pid;
+    return result;
 }
 
+/* Who is asked to end doesn't wait for a broker that writes what is going to be deleted. */
 static void process_end(struct private_broker *broker, int signal)
 {
     if (broker->pid == 0) {
         return;
     }
     kill(broker->pid, signal);
-    if (!process_ended(broker->pid)) {
+    const int ended = end_wait(broker->pid);
+    if (ended == 0) {
         fprintf(stderr, "the broker did not end within a minute; killing it\n");
-        kill(broker->pid, SIGKILL);
-        waitpid(broker->pid, NULL, 0);
     }
+    if (ended != 1) {
+        kill(broker->pid, SIGKILL);
+    }
+    waitpid(broker->pid, NULL, 0);
     broker->pid = 0;
 }
 
