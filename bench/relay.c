@@ -525,9 +525,11 @@ void relay_roles(struct role roles[RELAY_ROLES], const struct relay_plan *plan)
     roles[1] = (struct role){.processes = 1,
                              .threads = 1,
                              .offline = true,
+                             .relays = true,
                              .prepare = memory_prepare,
                              .work = relay_work,
                              .arg = plan};
     roles[2] = roles[1];
+    roles[2].relays = false;
     roles[2].work = reader_work;
 }

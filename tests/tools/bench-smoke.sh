@@ -70,6 +70,20 @@ for kind in "one file" "one topic" "own files" "own topics"; do
         fail "fsync: no histogram of $kind"
 done
 
+measure floor SIZE=64 ONLY=64
+for system in "the floor" Tusk "Tusk, batches of 1000" "the floor, asking ahead"; do
+    for metric in "end to end/s" "producer CPU" "broker CPU" "consumer CPU"; do
+        expect floor "64 B, $system" "$metric"
+    done
+done
+for row in "the floor" "Tusk, append to COMMITTED"; do
+    for metric in p50 p99.99 most "producer CPU" "broker CPU"; do
+        expect floor-latency "$row" "$metric"
+    done
+done
+(($(grep -c '"append":{"unit":"ns","count":[1-9]' "$scratch"/results/bench-floor-latency-*.jsonl) == 2)) ||
+    fail "floor: no histograms of the round trips"
+
 lines=0
 for file in "$scratch"/results/*.jsonl; do
     while read -r line; do
@@ -79,7 +93,7 @@ for file in "$scratch"/results/*.jsonl; do
     done <"$file"
     ! command -v jq >/dev/null || jq -e '.metrics | length > 0' "$file" >/dev/null || fail "$file is not JSON"
 done
-((lines >= 13 + 8 + 2 + 5 + 6 + 2)) || fail "only $lines results"
+((lines >= 13 + 8 + 2 + 5 + 6 + 2 + 6)) || fail "only $lines results"
 [[ -z $(ls -A "$scratch/data") ]] || fail "left behind: $(ls -A "$scratch/data")"
 
 for refused in SIZE=12x SIZE=5G PROCS=0 PROCS=5-3 BATCH=64,; do
