@@ -151,7 +151,8 @@ void pin_word_holds_nothing(struct arena *arena, const struct atom *word)
 
 int arena_check(const struct arena *arena, struct directory_shm *directory, const void *place)
 {
-    const uint64_t offset = (uint64_t)((uintptr_t)place - (uintptr_t)arena->images);
+    /* Of the frame's header: behind it an empty payload may begin where its chunk ends. */
+    const uint64_t offset = (uint64_t)((uintptr_t)place - 1 - (uintptr_t)arena->images);
     if (arena->images == NULL || offset >= arena->bytes) {
         return 0;
     }

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "shm/frame.h"
+#include "shm/limits.h"
 #include "tests/support/clients.h"
 #include "tests/support/payload.h"
 #include "tests/support/session.h"
@@ -199,6 +201,26 @@ Test(readers, an_entry_in_one_piece_is_seen_in_place_until_the_next_read)
     (void)reader_take(two);
     expect_numbered(&first, 1, 0, 200);
     check_ok(tusk_entry_check(topic, &first));
+}
+
+/* Where its payload would begin, the next piece of the arena does, which the reader does not hold. */
+Test(readers, an_empty_entry_at_the_very_end_of_a_chunk_is_intact)
+{
+    struct tusk_topic *topic = topic_of(tusk, "t");
+    const size_t before = chunk_size(0, CHUNK_BYTES_DEFAULT) - CHUNK_HEADER_BYTES - frame_bytes(0) -
+                          FRAME_HEADER_BYTES;
+    append_numbered(topic, 1, 0, 1, before);
+    append_text(topic, "");
+    append_text(topic, "in the next chunk");
+    struct tusk_reader *reader = reader_of(topic);
+    const struct tusk_entry first = reader_take(reader);
+    check_is((const char *)reader_take(reader).data - (const char *)first.data,
+             before + FRAME_HEADER_BYTES);
+    tusk_reader_close(reader);
+    reader = reader_from(topic, TUSK_FROM_SEQ, 1);
+    const struct tusk_entry empty = reader_take(reader);
+    check_is(empty.size, 0);
+    check_ok(tusk_entry_check(topic, &empty));
 }
 
 Test(readers, the_entries_of_a_batch_are_valid_together)
