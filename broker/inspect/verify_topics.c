@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "broker/recovery_replay.h"
+#include "broker/snapshot.h"
 
 int verify_gap_add(struct verify_gaps *gaps, uint64_t holding, const struct chunk_gap *gap)
 {
@@ -200,6 +201,14 @@ static bool gaps_tell(struct look *look, uint64_t holding, uint64_t index)
     return open;
 }
 
+/* Does the chunk say another seq than the one before? The snapshot's chunks say none: a start goes by
+ * the chain that they make. */
+static bool breaks_off(const struct look *look, const struct holding *holding)
+{
+    return look->seq_known && look->topic->id != SNAPSHOT_TOPIC_ID &&
+           holding->walked.seq_first != look->seq;
+}
+
 static void chunk_look(struct look *look, uint64_t first_holding, uint64_t index)
 {
     const struct holding *holding = &look->holdings[index];
@@ -216,7 +225,7 @@ static void chunk_look(struct look *look, uint64_t first_holding, uint64_t index
     }
     if (!holding->walked.header_fits) {
         header_tell(look, index);
-    } else if (look->seq_known && holding->walked.seq_first != look->seq) {
+    } else if (breaks_off(look, holding)) {
         break_tell(look, holding);
     }
     const bool open = gaps_tell(look, first_holding + index, index);

@@ -310,6 +310,35 @@ Test(inspect_rot, every_byte_is_named_dead_or_torn_after_a_kill)
     every_byte(true);
 }
 
+/* A crowd of topics, whose snapshot takes several chunks. */
+Test(inspect_rot, a_long_snapshot_is_clean)
+{
+    enum { TOPICS = 300 };
+    stage_init(&stage, 5);
+    stage.config.topics_max = 1024;
+    stage.snapshot_log_bytes = 1;
+    stage_open(&stage);
+    struct stage_lane *lane = stage_lane_open(&stage);
+    for (unsigned i = 0; i < TOPICS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%u", i);
+        (void)stage_append(lane, stage_topic_open(lane, name), 10, i, 0);
+        stage_settle(&stage);
+        stage_reap(lane);
+    }
+    stage_close(&stage);
+    struct look look;
+    struct io *io = io_memory_open(stage.disk);
+    look_open(&look, io, NULL);
+    cr_assert_gt(look.inspection.recovery.snapshot.chunks_count, 2);
+    cr_assert_not(findings_damage(&look.inspection.findings), "%s: %s",
+                  look.inspection.findings.all[0].file, look.inspection.findings.all[0].words);
+    cr_assert(look.inspection.start_accepts, "%s", look.inspection.start.text);
+    cr_assert_eq(look.result.entries, TOPICS);
+    look_close(&look);
+    io_close(io);
+}
+
 /* Reads that fail: the outcome is words or a finding, never a clean store where bytes went unseen. */
 Test(inspect_rot, a_disk_that_fails_is_told_from_damage)
 {
