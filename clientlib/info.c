@@ -63,7 +63,7 @@ static bool topic_copy(const struct topic_shm *topic, char name[TOPIC_NAME_BYTES
     if (topic_state(topic) != TOPIC_PRESENT) {
         return false;
     }
-    const uint64_t incarnation = atom_load_relaxed(&topic->incarnation); /* [T3] */
+    const uint64_t incarnation = atom_load_relaxed(&topic->incarnation);   /* [T3] */
     const uint64_t bytes = *(const volatile uint64_t *)&topic->name_bytes; /* once */
     if (bytes > TOPIC_NAME_BYTES_MAX) {
         return false;

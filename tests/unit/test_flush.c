@@ -362,7 +362,6 @@ Test(flush, all_operations_fail_from_one_on)
     every_failure(true);
 }
 
-/* `N ms`: nothing before its time, and then everything. */
 /* Whoever asks for a sync when nothing came since the last one has it already. */
 Test(flush, nothing_new_is_not_synced_again)
 {
@@ -374,6 +373,7 @@ Test(flush, nothing_new_is_not_synced_again)
     cr_assert_gt(flush_want(&stage.store), stage.store.flush.durable_sync);
 }
 
+/* `N ms`: nothing before its time, and then everything. */
 Test(flush, interval)
 {
     stage_deinit(&stage);
