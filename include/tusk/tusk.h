@@ -52,6 +52,8 @@
  *           be empty and has at most 1 GiB, a batch 16 GiB and 1,048,576 entries: else -EMSGSIZE
  *           and nothing is written. What is not waited for (tusk_submit, tusk_submit_batch,
  *           tusk_reserve) fits half a lane (tusk_options.lane_bytes) with its headers.
+ *           A lane has up to 1,984 completions that were not reaped, those under way included (then
+ *           -EAGAIN), and waits for up to 1,000 readers and cursors at a time (then -ENOMEM).
  *
  * Streams   An entry or batch that doesn't fit half a lane travels in pieces while the call waits.
  *           Until it is all there the topic takes nothing else: appends of others wait in their

@@ -153,6 +153,7 @@ Test(async, a_full_completion_ring_is_eagain_until_it_is_reaped)
         submitted += result == 0;
     }
     check_is(result, -EAGAIN);
+    check_is(submitted, 1984); /* as tusk.h says */
     struct tusk_completion *completions = calloc(submitted, sizeof *completions);
     reap_all(tusk, completions, submitted);
     for (uint64_t i = 0; i < submitted; i++) {

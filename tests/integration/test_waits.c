@@ -5,6 +5,7 @@
  * Not here:   waits inside tusk_reader_next (test_readers.c).
  */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -147,6 +148,35 @@ Test(waits, one_arm_covers_many_topics)
             }
         }
         check_is(found, round % TOPICS);
+    }
+    tusk_disconnect(other);
+}
+
+/* As tusk.h says; what is too much is refused, and gone with the readers that were too many. */
+Test(waits, one_lane_waits_for_a_thousand_readers_at_once)
+{
+    enum { READERS = 1000, TOO_MANY = 1100 };
+    static struct tusk_reader *readers[TOO_MANY];
+    struct tusk *other = attach(broker);
+    struct tusk_topic *topic = topic_of(tusk, "t");
+    struct tusk_entry entry;
+    for (int i = 0; i < TOO_MANY; i++) {
+        readers[i] = reader_of(topic);
+        check_is(tusk_reader_next(readers[i], &entry, 0), 0);
+        if (i == READERS - 1) {
+            check_is(tusk_arm(tusk), 0);
+            append_text(topic_of(tusk, "elsewhere"), "what asks the broker goes on meanwhile");
+        }
+    }
+    check_is(tusk_arm(tusk), -ENOMEM);
+    for (int i = READERS; i < TOO_MANY; i++) {
+        tusk_reader_close(readers[i]);
+    }
+    check_is(tusk_wait(tusk, 0), 0);
+    append_text(topic_of(other, "t"), "x");
+    check_is(tusk_wait(tusk, TEST_LONG_MS), 1);
+    for (int i = 0; i < READERS; i++) {
+        expect_text(readers[i], 0, "x");
     }
     tusk_disconnect(other);
 }
