@@ -23,8 +23,9 @@ enum { IDLE_PAUSES = 50 };
 #define PARK_SPIN_NS UINT64_C(20000000)
 #define PARK_BUSY_NS UINT64_C(200000)
 #define PARK_INTERVAL_NS UINT64_C(1000000)
-/* A core that comes back later than this after it was handed over is wanted by others: it is then not
- * handed over for so many times as long, which bounds what that costs to a sixty-fourth. */
+/* A pass that began longer ago than this when the core has come back was long itself, or others want
+ * the core: it is then not handed over for so many times as long, which bounds what that costs to a
+ * sixty-fourth. */
 #define HAND_OVER_NS_MAX UINT64_C(100000)
 #define HAND_OVER_AGAIN UINT64_C(64)
 /* Counters that clients see are at most so old while there is work. */
@@ -245,9 +246,9 @@ void engine_hand_over(struct engine *engine)
     }
     sched_yield();
     const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-    const uint64_t away_ns = now_ns - engine->now_ns;
-    if (away_ns > HAND_OVER_NS_MAX) {
-        engine->hand_over_ns = now_ns + HAND_OVER_AGAIN * away_ns;
+    const uint64_t passed_ns = now_ns - engine->now_ns;
+    if (passed_ns > HAND_OVER_NS_MAX) {
+        engine->hand_over_ns = now_ns + HAND_OVER_AGAIN * passed_ns;
     }
 }
 
