@@ -15,6 +15,7 @@
 #include "broker/io.h"
 #include "broker/list.h"
 #include "broker/mail.h"
+#include "shm/ensure.h"
 #include "shm/lane.h"
 #include "shm/ledger.h"
 
@@ -114,6 +115,14 @@ void lane_free(struct lane *lane);
 static inline bool lane_room_is_news(const struct lane *lane, uint64_t head_told)
 {
     return lane->head - head_told >= lane->map.sq_bytes / 4;
+}
+
+/* Engine: copies the body of the submission at the lane's head, once, where it is to be looked at: a
+ * request or a name, of so few bytes that it lies in one piece. */
+static inline void lane_body_copy(const struct lane *lane, void *copy, uint64_t bytes)
+{
+    ensure(bytes <= SQ_PIECE_BYTES_MIN);
+    lane_engine_copy(copy, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES), bytes);
 }
 
 /* Engine, after lane_set_stop(): has it taken all that had been published when the stop came? */

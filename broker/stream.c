@@ -185,7 +185,7 @@ static enum submit_outcome open_take(struct store *store, struct lane *lane,
     if (submission->bytes != sizeof open) {
         return submit_hostile(lane, "sent a STREAM_OPEN whose body has the wrong size");
     }
-    lane_engine_copy(&open, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES), sizeof open);
+    lane_body_copy(lane, &open, sizeof open);
     struct topic *topic =
         topic_set_find(&store->topics, submission->topic, submission->incarnation);
     const bool no_wait = (submission->flags & SUBMIT_NO_WAIT) != 0;

@@ -87,8 +87,7 @@ static enum submit_outcome take_claim(struct store *store, struct lane *lane,
     if (submission->bytes != sizeof request) {
         return submit_hostile(lane, "sent a CLAIM whose body has the wrong size");
     }
-    lane_engine_copy(&request, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES),
-                     sizeof request);
+    lane_body_copy(lane, &request, sizeof request);
     enum submit_outcome outcome;
     struct pending *pending = accept_pending(store, lane, submission, &outcome);
     if (pending == NULL) {

@@ -120,7 +120,7 @@ enum submit_outcome topic_admin_open(struct store *store, struct lane *lane,
     if (bytes == 0 || bytes > sizeof name) {
         return reply(store, lane, submission, 0, -EINVAL, 0);
     }
-    lane_engine_copy(name, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES), bytes);
+    lane_body_copy(lane, name, bytes);
     if (memchr(name, 0, bytes) != NULL) {
         return reply(store, lane, submission, 0, -EINVAL, 0);
     }
@@ -160,7 +160,7 @@ int topic_setting_read(const struct lane *lane, const struct submission *submiss
     if (bytes > sizeof text || submission->arg > TOPIC_SET_AT_CREATION) {
         return -EINVAL;
     }
-    lane_engine_copy(text, lane_at(&lane->map, lane->head + SUBMISSION_HEADER_BYTES), bytes);
+    lane_body_copy(lane, text, bytes);
     const char *value = memchr(text, 0, bytes);
     if (value == NULL || memchr(value + 1, 0, bytes - (size_t)(value + 1 - text)) == NULL ||
         strcmp(text, "retention") != 0) {

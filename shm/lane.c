@@ -1,6 +1,7 @@
 /* Lane: see lane.h. */
 #include "shm/lane.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -14,6 +15,7 @@ enum {
     LANE_SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL,
     LANE_PAGE_BYTES = 4096,
 };
+static_assert(SQ_PIECE_BYTES_MIN % LANE_PAGE_BYTES == 0, "what is mapped twice is whole pages");
 
 static struct lane_header_shm lane_header_make(uint64_t lane_id, uint64_t sq_bytes)
 {

@@ -56,6 +56,8 @@ enum {
 #define SQ_BYTES_MIN (UINT64_C(64) * 1024)
 #define SQ_BYTES_DEFAULT (UINT64_C(256) * 1024)
 #define SQ_BYTES_MAX (UINT64_C(64) * 1024 * 1024)
+/* So much lies in one piece for the engine wherever in a ring it begins. */
+#define SQ_PIECE_BYTES_MIN (SQ_BYTES_MIN / LANE_MIRROR_PART)
 
 /* Chunk sizes. Bytes. */
 #define CHUNK_BYTES_MIN (UINT64_C(64) * 1024)
