@@ -73,7 +73,8 @@ static void taking_count(const struct taking *taking, int error)
     }
 }
 
-/* Steps 2 to 5 of a unit; step 6, publishing to the client, comes at the end of the pass. */
+/* Steps 2 to 5 of a unit; step 6, publishing to the client, comes at the end of the pass, or earlier
+ * in a long turn (submit_lane). */
 static void taking_commit(struct taking *taking, struct unit *unit, int error)
 {
     struct lane *lane = taking->lane;

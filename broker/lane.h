@@ -117,8 +117,8 @@ static inline bool lane_room_is_news(const struct lane *lane, uint64_t head_told
     return lane->head - head_told >= lane->map.sq_bytes / 4;
 }
 
-/* Engine: copies the body of the submission at the lane's head, once, where it is to be looked at: a
- * request or a name, of so few bytes that it lies in one piece. */
+/* Engine: copies the body of the submission at the lane's head, once, where it is to be looked at:
+ * a request or a name, of so few bytes that it lies in one piece. */
 static inline void lane_body_copy(const struct lane *lane, void *copy, uint64_t bytes)
 {
     ensure(bytes <= SQ_PIECE_BYTES_MIN);

@@ -1,6 +1,7 @@
 /*
  * Lane set: the lanes of an engine by state, their rounds, their parking, and what their clients hear
- * at the end of a pass.
+ * at the end of a pass. Who fills a lane hears of room within a turn as well (submit.h), but who
+ * sleeps is woken here alone.
  * Runs on:    the engine.
  * Invariants: a lane is in the list of its state: active lanes are polled, parked ones wake by their
  *             socket, blocked ones when store.freed is set, waiting ones when store.stream_ended is;

@@ -20,7 +20,8 @@ enum submit_outcome {
 };
 
 /* Takes submissions of the lane up to `bytes_max` of its SQ. SUBMIT_TAKEN: the budget is used up or
- * the lane is empty (lane->head == *tail). */
+ * the lane is empty (lane->head == *tail). Tells the client of each quarter of its ring that was
+ * taken, and wakes nobody. */
 enum submit_outcome submit_lane(struct store *store, struct lane *lane, uint64_t bytes_max,
                                 uint64_t *tail);
 
