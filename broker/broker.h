@@ -5,7 +5,7 @@
  *             one process.
  * Invariants: there are no globals and no signal handlers; the threads block all signals. After
  *             broker_stop(), or a start that failed, descriptors, mappings, threads and files are as
- *             they were before, but for the store and an empty directory for the socket.
+ *             they were before, but for the store.
  * Not here:   options, signals, readiness (main.c); the store (engine.h).
  */
 #ifndef TUSK_BROKER_BROKER_H

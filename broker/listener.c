@@ -102,6 +102,15 @@ static int remove_stale(const struct listener *listener, struct fault *fault)
     return 0;
 }
 
+/* Only while nothing is in it, so another broker that has its socket there keeps it. */
+static void remove_directory(const struct listener *listener)
+{
+    char path[CONFIG_SOCKET_PATH_BYTES];
+    if (listener->made_dir && directory_path(path, listener)) {
+        rmdir(path);
+    }
+}
+
 int listener_claim(struct listener *listener, const struct config *config, struct fault *fault)
 {
     *listener = (struct listener){.lock = -1, .socket = -1, .reserve = -1};
@@ -114,6 +123,9 @@ int listener_claim(struct listener *listener, const struct config *config, struc
     for (int attempt = 0; error == 0 && lock == -ENOENT && attempt < CLAIM_ATTEMPTS; attempt++) {
         error = make_directory(listener, fault);
         lock = error == 0 ? lock_file_open(path) : error;
+    }
+    if (lock < 0) {
+        remove_directory(listener);
     }
     if (error != 0) {
         return error;
@@ -245,15 +257,6 @@ void listener_shut(struct listener *listener)
     if (listener->socket >= 0) {
         remove_own(listener);
         close(take_fd(&listener->socket));
-    }
-}
-
-/* Only while nothing is in it, so another broker that has its socket there keeps it. */
-static void remove_directory(const struct listener *listener)
-{
-    char path[CONFIG_SOCKET_PATH_BYTES];
-    if (listener->made_dir && directory_path(path, listener)) {
-        rmdir(path);
     }
 }
 

@@ -36,7 +36,7 @@ enum listener_outcome {
 };
 
 /* Makes the socket's directory if it is missing (its parent must be there), and makes sure that
- * nobody else listens there. 0 or -errno, the words in fault. */
+ * nobody else listens there. 0, or -errno, the words in fault and the directory gone again. */
 int listener_claim(struct listener *listener, const struct config *config, struct fault *fault);
 
 /* Makes the socket, with the mode and group of config, and listens. 0 or -errno, the words in

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -99,6 +100,19 @@ Test(broker, directories_that_were_there_stay_and_no_others)
     cr_assert_eq(rmdir(config.run_dir), 0, "it was there before, and is empty again");
     cr_assert_eq(rmdir(sub), 0);
     cr_assert_eq(files_in(scratch), 0);
+}
+
+Test(broker, a_start_that_fails_leaves_no_directory_either)
+{
+    char small[SCRATCH_PATH_BYTES];
+    if (!scratch_mount(small, UINT64_C(1) << 20)) {
+        cr_skip_test("mounting a tmpfs is not allowed here");
+    }
+    /* Of its own root and the directory, but not of a lock in that. */
+    cr_assert_eq(mount(NULL, small, NULL, MS_REMOUNT, "nr_inodes=2"), 0);
+    snprintf(config.socket_path, sizeof config.socket_path, "%.80s/sub/a.sock", small);
+    start_fails(-ENOSPC, "cannot lock");
+    cr_assert_eq(files_in(small), 0);
 }
 
 Test(broker, two_of_them_live_in_one_process)
