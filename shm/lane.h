@@ -150,7 +150,7 @@ static inline uint64_t lane_engine_piece(const struct lane_map *map, uint64_t in
     return map->sq_bytes + map->mirror_bytes - (index & (map->sq_bytes - 1));
 }
 
-/* The same for a submission and the SQ tail. */
+/* As lane_completion_fetch(), for a submission and the SQ tail. */
 static inline void lane_engine_fetch(const struct lane_map *map, uint64_t index)
 {
     const unsigned char *header = lane_at(map, index);
