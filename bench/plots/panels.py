@@ -63,7 +63,7 @@ def _y_axis(axes, unit, log):
 
 def colours_of(names):
     """name -> (colour, marker); tusk's own first, or else the first name."""
-    ordered = sorted(names, key=lambda name: not name.startswith("tusk"))
+    ordered = sorted(names, key=lambda name: not name.lower().startswith("tusk"))
     return {name: (colour, marker)
             for name, colour, marker in zip(ordered, [TUSK, *COLOURS], MARKERS)}
 
@@ -156,9 +156,11 @@ def bars(axes, points, metric, label=lambda point: point.shape, log_x=False):
 def shares(axes, points, metrics, label=lambda point: point.shape, per=" per entry"):
     """Metrics of one unit side by side, as horizontal bars of shapes; logarithmic."""
     points = [point for point in points if any(m in point.metrics for m in metrics)]
+    coloured = [(metric, colour) for metric, colour in zip(metrics, [TUSK, *COLOURS])
+                if any(metric in point.metrics for point in points)]
     unit = next(p.units[m] for p in points for m in metrics if m in p.metrics)
-    height = 0.8 / len(metrics)
-    for i, (metric, colour) in enumerate(zip(metrics, [TUSK, *COLOURS])):
+    height = 0.8 / len(coloured)
+    for i, (metric, colour) in enumerate(coloured):
         having = [(row, p.metrics[metric].median) for row, p in enumerate(points)
                   if metric in p.metrics]
         places = [row - 0.4 + height * (i + 0.5) for row, _ in having]

@@ -229,8 +229,12 @@ PICTURES = {
               lambda point, what: point.shape.startswith("one way") and what != "sent late"),
         against_rate),
     "floor": picture("Tusk beside a bare relay", bars("end to end/s", only=_any),
-                     bars("of the floor", only=_any),
-                     nines("there and back", _any)),
+                     bars("of the floor", only=_any), cpu(only=_any)),
+    "floor-latency": picture(
+        "An append until COMMITTED, beside a bare relay's round trip",
+        nines("of all round trips", _any),
+        shares("p50", "p99", "p99.9", heading="time of a round trip", per=" there and back"),
+        bars("p50 / floor", only=_any), cpu(only=_any)),
     "fsync": picture(
         "Durable appends of 256 bytes, beside O_DSYNC files",
         curves("one topic/s", "one file/s", "own topics/s", "own files/s",

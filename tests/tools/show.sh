@@ -19,6 +19,6 @@ fi
 known=$("$python" "$plots/draw.py")
 grep -qxF -- "$name" <<<"$known" || die 64 "there is no picture '$name', but:" $known
 if ! compgen -G "$results/bench-$name-2*.jsonl" >/dev/null; then
-    RESULTS=$results "$root/tests/tools/bench.sh" "$name"
+    RESULTS=$results "$root/tests/tools/bench.sh" "${name%-latency}" # bench-floor measures floor-latency too
 fi
 exec "$python" "$plots/draw.py" --results "$results" "$name"
