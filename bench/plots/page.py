@@ -18,9 +18,12 @@ CSS = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; }
 figure { margin: 1em 0; } img { max-width: 100%; }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #ddd; padding: .15em .7em; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { vertical-align: bottom; }
-small { color: #666; } nav a { margin-right: 1em; }
+th, td { border-bottom: 1px solid #ddd; padding: .15em .55em; text-align: right; white-space: nowrap; }
+th { max-width: 6em; vertical-align: bottom; white-space: normal; }
+th:first-child, td:first-child, .machine td { text-align: left; }
+th:first-child, td:first-child { background: #fff; left: 0; position: sticky; }
+tr:hover td { background: #f2f6fa; }
+small { color: #666; } nav { margin: 1em 0; } nav a { margin-right: 1em; }
 """
 
 
@@ -28,8 +31,20 @@ def _row(tag, cells):
     return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
+def _columns(points):
+    """The metrics of all shapes; one that only some have stands behind the one it follows there."""
+    columns = []
+    for point in points:
+        place = 0
+        for name in point.metrics:
+            if name not in columns:
+                columns.insert(place, name)
+            place = columns.index(name) + 1
+    return columns
+
+
 def _table(found):
-    metrics = panels.distinct(name for point in found.points for name in point.metrics)
+    metrics = _columns(found.points)
     lines = [_row("th", ["", *metrics])]
     for point in found.points:
         cells = [panels.text_of(point.metrics[m].median, point.units[m]) if m in point.metrics else ""
@@ -63,7 +78,7 @@ def page_of(everything, directory):
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Tusk, measured</title>'
             f"<style>{CSS}</style><h1>Tusk, measured</h1><p>Version {html.escape(last['version'])}, "
             f"commit {html.escape(last['commit'])}. What the figures contain: bench/README.md and "
-            f"bench/METHOD.md.</p><table>{machine}</table><nav>{links}</nav>{sections}</html>\n")
+            f"bench/METHOD.md.</p><table class=machine>{machine}</table><nav>{links}</nav>{sections}</html>\n")
 
 
 def main():

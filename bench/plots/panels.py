@@ -27,8 +27,8 @@ UNIT_SHOWN = {"ns": "s", "B/s": "B/s", "B": "B"}  # the others are named by thei
 
 
 def text_of(value, unit=""):
-    """Three digits with a prefix: 12.1 M, 331 us."""
-    if unit in ("1", "%") or value == 0:
+    """Three digits with a prefix: 12.1 M, 331 us. Parts of what has no unit have none: 0.0357."""
+    if unit in ("1", "%") or value == 0 or (abs(value) < 1 and unit not in UNIT_SHOWN):
         return f"{value:.3g}"
     if unit == "ns":
         value *= 1e-9

@@ -72,6 +72,12 @@ class Files(unittest.TestCase):
         self.assertIn("a &lt;b&gt;", text)
         self.assertIn("submit, processes 8", text)
 
+    def test_a_column_that_few_have_stands_where_they_have_it(self):
+        def shape(name, *metrics):
+            return line(1, 1, shape=name, metrics=dict.fromkeys(metrics, 1), units=dict.fromkeys(metrics, "1"))
+        found = self.load(shape("a", "made", "CPU"), shape("b", "made", "read", "CPU", "calls"), shape("c", "first"))
+        self.assertEqual(page._columns(found.points), ["first", "made", "read", "CPU", "calls"])
+
     def test_what_a_picture_does_not_show_is_said(self):
         found = self.load(line(1, 1, metrics={"other": 1}, units={"other": "1"}))
         with self.assertRaises(pictures.NothingToDraw):
@@ -83,7 +89,8 @@ class Axes(unittest.TestCase):
         space = "\N{NARROW NO-BREAK SPACE}"
         for value, unit, text in [(12130700, "1/s", f"12.1{space}M"), (331, "ns", f"331{space}ns"),
                                   (999.9, "ns", f"1{space}\N{MICRO SIGN}s"), (0.5, "1", "0.5"),
-                                  (1.5e9, "B/s", f"1.5{space}GB/s"), (7, "count", "7"), (0, "ns", "0")]:
+                                  (1.5e9, "B/s", f"1.5{space}GB/s"), (7, "count", "7"), (0, "ns", "0"),
+                                  (0.0357, "1/entry", "0.0357"), (0.25, "ns", f"250{space}ps")]:
             self.assertEqual(panels.text_of(value, unit), text)
         self.assertEqual(panels.size_text(1536), f"1.5{space}KiB")
 
