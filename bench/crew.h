@@ -130,6 +130,7 @@ void worker_sleep(const struct worker *worker);
 /* End the measurement before its time is up. */
 void worker_stop_all(const struct worker *worker);
 
+/* Work whose rate is asked for is done at least once: a worker may get a core only after the end. */
 static inline bool worker_stopped(const struct worker *worker)
 {
     return atomic_load_explicit(&worker->shared->stop, memory_order_relaxed) != 0;

@@ -7,6 +7,7 @@
 
 #include "bench/clock.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdalign.h>
@@ -21,6 +22,8 @@
 #define BATCHES 101
 #define BATCH_TURNS 1000
 #define WARM_UP 10
+#define PING_LIMIT_NS (250 * NS_PER_MS) /* others may want the two cores: then fewer batches do */
+#define LAST_TURN UINT_MAX
 
 struct ping_pong {
     alignas(128) _Atomic unsigned ping;
@@ -42,12 +45,15 @@ static void *pong_run(void *arg)
     struct ping_pong *shared = arg;
 
     cpu_pin(shared->cpu);
-    for (unsigned turn = 1; turn <= (BATCHES + WARM_UP) * BATCH_TURNS; turn++) {
-        while (atomic_load_explicit(&shared->ping, memory_order_acquire) != turn) {
+    for (unsigned turn = 1;; turn++) {
+        unsigned ping;
+        while ((ping = atomic_load_explicit(&shared->ping, memory_order_acquire)) != turn) {
+            if (ping == LAST_TURN) {
+                return NULL;
+            }
         }
         atomic_store_explicit(&shared->pong, turn, memory_order_release);
     }
-    return NULL;
 }
 
 static int doubles_compare(const void *left, const void *right)
@@ -58,12 +64,18 @@ static int doubles_compare(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-static void ping_run(struct ping_pong *shared, double *samples)
+/* How many batches were measured, at least one. */
+static int ping_run(struct ping_pong *shared, double *samples)
 {
+    const uint64_t limit_ns = clock_now_ns() + PING_LIMIT_NS;
     unsigned turn = 0;
+    int batch = 0;
 
-    for (int batch = 0; batch < BATCHES + WARM_UP; batch++) {
+    for (; batch < BATCHES + WARM_UP; batch++) {
         const uint64_t begin = clock_now_ns();
+        if (batch > 0 && begin > limit_ns) {
+            break;
+        }
         for (int i = 0; i < BATCH_TURNS; i++) {
             turn++;
             atomic_store_explicit(&shared->ping, turn, memory_order_release);
@@ -72,6 +84,8 @@ static void ping_run(struct ping_pong *shared, double *samples)
         }
         samples[batch] = (double)(clock_now_ns() - begin) / BATCH_TURNS;
     }
+    atomic_store_explicit(&shared->ping, LAST_TURN, memory_order_release);
+    return batch;
 }
 
 /* The first two CPUs that may be used; whether there are two. */
@@ -107,12 +121,13 @@ void machine_round_trip(double *median_ns, double *best_ns)
         return;
     }
     cpu_pin(cpus[0]);
-    ping_run(&shared, samples);
+    const int batches = ping_run(&shared, samples);
     pthread_join(thread, NULL);
     pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
-    qsort(samples + WARM_UP, BATCHES, sizeof *samples, doubles_compare);
-    *best_ns = samples[WARM_UP];
-    *median_ns = samples[WARM_UP + BATCHES / 2];
+    const int first = batches > WARM_UP ? WARM_UP : batches - 1;
+    qsort(samples + first, (size_t)(batches - first), sizeof *samples, doubles_compare);
+    *best_ns = samples[first];
+    *median_ns = samples[first + (batches - first) / 2];
 }
 
 /* The rest of the first line that begins with key, after its colon; or the whole first line. */

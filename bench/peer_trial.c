@@ -16,7 +16,7 @@
 
 #define LOOK_EVERY 64             /* sends between two looks at how far the receiver is */
 #define SILENCE_NS (2 * NS_PER_S) /* after the end of the sender; then what is missing is lost */
-#define ANSWER_LIMIT_NS (5 * NS_PER_S)
+#define ANSWER_LIMIT_NS (30 * NS_PER_S)
 #define COUNTED_S 0.05  /* of a trial whose system calls are counted, at most */
 #define BYTES_DIVISOR 8 /* of MAX_BYTES, for one measurement; what it wrote is deleted after it */
 
@@ -121,7 +121,8 @@ static int relay_send(struct worker *worker)
     uint64_t sent = 0;
     int result = 0;
 
-    for (unsigned sends = 1; result == 0 && !worker_stopped(worker) && sent < plan->entries_max;
+    for (unsigned sends = 1;
+         result == 0 && (sent == 0 || !worker_stopped(worker)) && sent < plan->entries_max;
          sends++) {
         entries_fill(state, job, sent);
         result = peer->send(&state->out, state->entries, job->batch);
@@ -144,7 +145,8 @@ static int durable_send(struct worker *worker)
     struct worker_result *sum = worker->result;
     int result = 0;
 
-    while (result == 0 && !worker_stopped(worker) && sum->entries < plan->entries_max) {
+    while (result == 0 && (sum->entries == 0 || !worker_stopped(worker)) &&
+           sum->entries < plan->entries_max) {
         entries_fill(state, plan->job, sum->entries);
         const uint64_t before_ns = clock_now_ns();
         result = plan->peer->send(&state->out, state->entries, 1);
@@ -240,7 +242,7 @@ static int answer_wait(struct worker *worker, struct peer_end *end, uint64_t bef
             return result;
         }
         if (end->received == before && clock_now_ns() - since_ns > ANSWER_LIMIT_NS) {
-            return worker_fail(worker, -ETIMEDOUT, "no answer within 5 s");
+            return worker_fail(worker, -ETIMEDOUT, "no answer within 30 s");
         }
     }
     return 0;
@@ -252,7 +254,7 @@ static int ping_work(struct worker *worker)
     struct trial_worker *state = worker->state;
     struct worker_result *sum = worker->result;
 
-    while (!worker_stopped(worker)) {
+    while (sum->entries == 0 || !worker_stopped(worker)) {
         entries_fill(state, plan->job, sum->entries);
         const uint64_t before_ns = clock_now_ns();
         int result = plan->peer->send(&state->out, state->entries, 1);

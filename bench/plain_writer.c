@@ -91,7 +91,7 @@ static int plain_work(struct worker *worker)
     off_t at = begin;
     uint64_t before_ns = clock_now_ns();
 
-    while (!worker_stopped(worker)) {
+    while (sum->entries == 0 || !worker_stopped(worker)) {
         if (pwrite(plain->fd, plain->record, plan->size, at) != (ssize_t)plan->size) {
             return worker_fail(worker, errno ? -errno : -EIO, "pwrite");
         }

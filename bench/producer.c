@@ -250,7 +250,7 @@ int producer_work(struct worker *worker)
     uint64_t before_ns = plan->latency ? clock_now_ns() : 0;
     int result = 0;
 
-    while (!worker_stopped(worker) && operations < operations_max &&
+    while ((operations == 0 || !worker_stopped(worker)) && operations < operations_max &&
            producer->log_bytes < plan->log_bytes_max) {
         if (batch) {
             batch_fill(producer);

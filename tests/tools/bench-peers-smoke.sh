@@ -78,7 +78,7 @@ DURATION=600 RESULTS=$scratch/interrupted PEERS=file MAX_BYTES=16M ONLY="64 B" \
 pid=$!
 running=$pid
 set +m
-deadline=$((SECONDS + 60))
+deadline=$((SECONDS + 300)) # it only ends what hangs; machines may be busy
 until grep -q '64 B one by one: file.*entries/s' "$scratch"/interrupted/*.csv 2>/dev/null; do
     ((SECONDS < deadline)) && kill -0 "$pid" 2>/dev/null ||
         fail "there was nothing to interrupt: $(<"$scratch/errors")"
