@@ -31,6 +31,8 @@ enum {
     LANE_MARGIN_SLOTS = 64,
     /* Operations that can be pending on a lane at once: waits of readers, mostly. */
     LANE_OPS_MAX = CQ_SLOTS / 2,
+    /* Waits leave so many to calls, which would fail else for as long as all readers wait. */
+    LANE_WAITS_MAX = LANE_OPS_MAX - 16,
 };
 
 /* An append by tusk_submit and its like, until tusk_reap hands its completion out. */

@@ -90,6 +90,9 @@ int tail_wait_submit(struct tail_wait *wait, struct client_lane *lane, struct ex
     if (wait->op != NULL) {
         return 0;
     }
+    if (lane->ops_pending >= LANE_WAITS_MAX) {
+        return -ENOMEM;
+    }
     const bool durable = wait->durable_only || handle_sync_each(topic->tusk);
     const struct lane_request request = {.kind = SUBMIT_WAIT_TAIL,
                                          .flags = durable ? SUBMIT_DURABLE : 0,

@@ -181,6 +181,34 @@ Test(waits, one_lane_waits_for_a_thousand_readers_at_once)
     tusk_disconnect(other);
 }
 
+/* All of a lane's waits are taken: what does not wait still goes through, and waiting is possible
+ * again with fewer. */
+Test(waits, readers_that_are_too_many_to_wait_with_stop_nothing_else)
+{
+    enum { READERS = 1100, FEWER = 900 };
+    struct tusk_reader *readers[READERS];
+    struct tusk_topic *topic = topic_of(tusk, "quiet");
+    for (size_t i = 0; i < READERS; i++) {
+        readers[i] = reader_of(topic);
+        expect_end(readers[i]);
+    }
+    check_is(tusk_arm(tusk), -ENOMEM);
+    struct tusk_topic *other = topic_of(tusk, "other");
+    append_numbered(other, 1, 0, 100, 100);
+    check_ok(tusk_flush(tusk, TUSK_DURABLE, TEST_LONG_MS));
+    struct tusk_reader *reader = reader_of(other);
+    const struct tusk_entry entry = reader_take(reader);
+    expect_numbered(&entry, 1, 0, 100);
+    for (size_t i = FEWER; i < READERS; i++) {
+        tusk_reader_close(readers[i]);
+    }
+    append_text(other, "behind the end of their waits");
+    check_is(tusk_arm(tusk), 0);
+    append_text(topic, "heard");
+    check_is(tusk_wait(tusk, TEST_LONG_MS), 1);
+    expect_text(readers[0], 0, "heard");
+}
+
 Test(waits, wait_ends_at_its_time_out)
 {
     struct tusk_entry entry;
