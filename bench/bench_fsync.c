@@ -112,10 +112,10 @@ static int kind_run(const struct comparison *comparison, enum kind kind, const c
                     struct crew *crew, struct rate *rate)
 {
     const struct settings *settings = comparison->settings;
+    const int last = comparison->first && cost_counts_calls() ? 1 : 0;
     int result = 0;
 
-    for (int counted = 0; counted <= (comparison->first && cost_counts_calls()) && result == 0;
-         counted++) {
+    for (int counted = 0; counted <= last && result == 0; counted++) {
         crew->count_calls = counted;
         crew->duration_s = counted && settings->duration_s > COST_DURATION_S ? COST_DURATION_S
                                                                              : settings->duration_s;

@@ -113,7 +113,7 @@ static int reading_prepare(struct worker *worker)
         return worker_fail(worker, -ENOMEM, "making a reader");
     }
     worker->state = reading;
-    snprintf(name, sizeof name, PRODUCER_TOPIC_FORMAT, 0);
+    snprintf(name, sizeof name, PRODUCER_TOPIC_FORMAT, 0U);
     int result = tusk_topic_open(worker->tusk, name, NULL, &reading->topic);
     if (result == 0 && !plan->cursor) {
         result = tusk_reader_open(reading->topic, NULL, &reading->reader);
